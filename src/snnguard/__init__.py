@@ -1,0 +1,1 @@
+"""SNNGuard: spiking neural networks, trained, attacked and judged."""
