@@ -1,0 +1,171 @@
+"""The fused backend: the whole time loop as one autograd node with a hand-written backward pass.
+
+Forward bits equal those of `dynamics.unroll`; gradients agree to rounding. Only `u` is kept for the backward pass, and
+the gradients of the watched quantities are folded into the one sweep over time: for the moments the addition is
+affine in `ubar` per channel, for the hinge it is a constant of either sign inside the band.
+
+With G[t] = dL/ds[t] and V[t] = dL/dv[t] = decay * U[t+1], the sweep computes U[t] = dL/du[t] (and dL/dI[t] = U[t]):
+
+    reset to zero:   U = h (G - V u) + V (1 - s)      h the surrogate derivative; the product V u falls away
+    subtract:        U = h (G - V threshold) + V      (or V threshold, respectively) when the reset is detached
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .dynamics import Reset
+from .surrogate import Surrogate
+from .watch import Membrane, Watch, channel_moments, mean_hinge
+
+
+class _Setting(NamedTuple):
+    steps: int
+    decay: float
+    threshold: float
+    reset: Reset
+    detach_reset: bool
+    surrogate: Surrogate
+    watch: Watch
+
+
+def fused(
+    current: Tensor,
+    *,
+    steps: int,
+    decay: float,
+    threshold: float,
+    reset: Reset,
+    detach_reset: bool,
+    surrogate: Surrogate,
+    watch: Watch | None = None,
+    noise: Tensor | None = None,
+) -> tuple[Tensor, Membrane | None]:
+    """The same as `dynamics.unroll`, in one node."""
+    watch = watch or Watch()
+    setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch)
+    spikes, mean, var, hinge, potential = _Fused.apply(current, noise, setting)  # type: ignore[no-untyped-call]
+    if not watch:
+        return spikes, None
+    seen = Membrane(
+        mean=mean if watch.moments else None,
+        var=var if watch.moments else None,
+        hinge=hinge if watch.bands else None,
+        bands=watch.bands,
+        potential=potential if watch.potential else None,
+        spikes=spikes.detach() if watch.potential else None,
+    )
+    return spikes, seen
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, noise: Tensor | None, setting: _Setting) -> tuple[Tensor, ...]:
+        watch, threshold = setting.watch, setting.threshold
+        u, spikes = _buffer(current, setting.steps), _buffer(current, setting.steps)
+        means, variances, hinges = [], [], current.new_zeros(len(watch.bands))
+        v: Tensor | None = None
+        for t in range(setting.steps):
+            given = current[t if len(current) > 1 else 0]
+            if v is None:
+                u[t].copy_(given)
+            else:
+                torch.add(given, v if setting.decay == 1 else v.mul_(setting.decay), out=u[t])
+            fired = u[t] >= threshold
+            spikes[t].copy_(fired)
+            if t + 1 < setting.steps:
+                v = u[t].masked_fill(fired, 0) if setting.reset == "zero" else u[t] - threshold * spikes[t]
+            if watch.moments:
+                # The moments of u, shifted: exact, and no copy of u is made where there is no noise to leave out.
+                mean, var = channel_moments(u[t] if noise is None else u[t] - noise[t])
+                means.append(mean - threshold)
+                variances.append(var)
+            if watch.bands:
+                ubar = _ubar(u[t], threshold, noise, t)
+                hinges += torch.stack([mean_hinge(ubar, band) for band in watch.bands]) / setting.steps
+        nothing = current.new_zeros(0)
+        mean = torch.stack(means) if means else nothing
+        var = torch.stack(variances) if variances else nothing
+        potential = nothing
+        if watch.potential:
+            potential = torch.stack([_ubar(u[t], threshold, noise, t) for t in range(setting.steps)])
+        ctx.save_for_backward(u, mean, *([] if noise is None else [noise]))
+        ctx.setting, ctx.static, ctx.noisy = setting, len(current) == 1, noise is not None
+        ctx.mark_non_differentiable(potential)
+        ctx.set_materialize_grads(False)
+        return spikes, mean, var, hinges, potential
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, g_spikes: Tensor | None, g_mean: Tensor | None, g_var: Tensor | None, g_hinge: Tensor | None, _: Any
+    ) -> tuple[Tensor, None, None]:
+        setting: _Setting = ctx.setting
+        u, mean, *rest = ctx.saved_tensors
+        noise = rest[0] if ctx.noisy else None
+        static = ctx.static and setting.steps > 1
+        g_current = torch.zeros_like(u[:1]) if static else torch.empty_like(u)
+        total: Tensor | None = None
+        for t in reversed(range(setting.steps)):
+            g = None if g_spikes is None else g_spikes[t]
+            out = g_current[0].new_empty(0) if static else g_current[t]
+            total = _sweep(u[t], g, total, setting, None if static else out)
+            if g_mean is not None or g_var is not None:
+                _add_moments(total, u[t] if noise is None else u[t] - noise[t], t, mean, g_mean, g_var, setting)
+            if g_hinge is not None and setting.watch.bands:
+                _add_hinge(total, _ubar(u[t], setting.threshold, noise, t), g_hinge, setting)
+            if static:
+                g_current[0] += total
+        return g_current, None, None
+
+
+def _buffer(current: Tensor, steps: int) -> Tensor:
+    """An empty [T, N, *F] whose time steps have the memory layout of one step of `current`."""
+    one = current[0]
+    dense = torch.empty_like(one).stride()
+    return torch.empty_strided((steps, *one.shape), (one.numel(), *dense), dtype=current.dtype, device=current.device)
+
+
+def _ubar(u: Tensor, threshold: float, noise: Tensor | None, t: int) -> Tensor:
+    return u - threshold if noise is None else (u - threshold).sub_(noise[t])
+
+
+def _sweep(u: Tensor, g: Tensor | None, later: Tensor | None, setting: _Setting, out: Tensor | None) -> Tensor:
+    """dL/du of one step from dL/ds (`g`) and from dL/du of the step after it (`later`)."""
+    h = setting.surrogate.derivative(u - setting.threshold)
+    result = torch.empty_like(u) if out is None else out
+    if later is None:
+        return torch.mul(h, 0 if g is None else g, out=result)
+    g_v = later if setting.decay == 1 else later * setting.decay
+    kept = g_v.masked_fill(u >= setting.threshold, 0) if setting.reset == "zero" else g_v
+    if setting.detach_reset:
+        inner = torch.zeros_like(u) if g is None else g
+    elif setting.reset == "zero":
+        inner = torch.mul(g_v, u).neg_() if g is None else torch.addcmul(g, g_v, u, value=-1)
+    else:
+        inner = g_v * -setting.threshold if g is None else torch.add(g, g_v, alpha=-setting.threshold)
+    return torch.addcmul(kept, h, inner, out=result)
+
+
+def _add_moments(
+    total: Tensor, u: Tensor, t: int, mean: Tensor, g_mean: Tensor | None, g_var: Tensor | None, setting: _Setting
+) -> None:
+    """Adds d(mean)/du = 1/n and d(var)/du = 2 (u - mean(u)) / n, weighted per channel; `mean` is of ubar."""
+    n = u.numel() // u.shape[1]
+    shape = (1, -1, *[1] * (u.ndim - 2))
+    constant = torch.zeros_like(mean[t]) if g_mean is None else g_mean[t] / n
+    if g_var is not None:
+        slope = g_var[t] * (2 / n)
+        constant = constant - slope * (mean[t] + setting.threshold)
+        total.addcmul_(u, slope.to(u.dtype).reshape(shape))
+    total.add_(constant.to(u.dtype).reshape(shape))
+
+
+def _add_hinge(total: Tensor, ubar: Tensor, g_hinge: Tensor, setting: _Setting) -> None:
+    """Adds d(mean hinge)/du = -sign(ubar) / (T n) inside each band."""
+    sign = ubar.sign()
+    for band, g in zip(setting.watch.bands, g_hinge, strict=True):
+        inside = sign.masked_fill(ubar.abs() >= band, 0)
+        total.add_(inside.mul_(g * (-1 / (setting.steps * ubar.numel()))))

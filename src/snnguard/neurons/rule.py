@@ -1,0 +1,142 @@
+"""Gradient rules: how the backward pass of a neuron is computed. None of them may move the forward pass by one bit.
+
+Which gradient an attacker uses is the attacker's own business, so a rule is a value handed to the attack
+(`InputGradient(rule=...)`) and put on the model for the time of a `with use_rule(model, rule):` block.
+"""
+
+from abc import abstractmethod
+from typing import Any, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from snnguard.choice import Choice
+
+from .dynamics import Reset
+from .fused import fused
+from .surrogate import Surrogate, Triangle
+from .watch import Membrane, Watch
+
+
+class Dynamics(Choice):
+    """The constants of the equations in `dynamics.py`, as one value."""
+
+    decay: float = Field(default=1.0, ge=0, le=1)
+    threshold: float = Field(default=1.0, gt=0)
+    reset: Reset = "zero"
+    detach_reset: bool = False
+
+    def constants(self) -> dict[str, Any]:
+        """Keyword arguments of `unroll` and `fused`."""
+        return {name: getattr(self, name) for name in Dynamics.model_fields}
+
+
+class GradientRule(Choice):
+    """Turns a current into spikes and decides how they differentiate."""
+
+    @abstractmethod
+    def spikes(
+        self,
+        current: Tensor,
+        *,
+        steps: int,
+        dynamics: Dynamics,
+        surrogate: Surrogate,
+        watch: Watch | None = None,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Membrane | None]:
+        """Spikes [T, N, *F] of a current [T or 1, N, *F]; `surrogate` is the neuron's own."""
+
+
+@final
+class BPTT(GradientRule, kind="bptt"):
+    """Backpropagation through time, through the neuron's own surrogate or the one given here."""
+
+    surrogate: Surrogate | None = None
+
+    def spikes(
+        self,
+        current: Tensor,
+        *,
+        steps: int,
+        dynamics: Dynamics,
+        surrogate: Surrogate,
+        watch: Watch | None = None,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Membrane | None]:
+        used = self.surrogate or surrogate
+        return fused(current, steps=steps, surrogate=used, watch=watch, noise=noise, **dynamics.constants())
+
+
+class SlopeRule(GradientRule):
+    """Rules that replace the unrolled backward by a factor: dL/dI[t] = dL/ds[t] * slope, with no path through time."""
+
+    @abstractmethod
+    def slope(self, current: Tensor, spikes: Tensor, dynamics: Dynamics) -> Tensor:
+        """The factor, [1, N, *F], from the current [T or 1, N, *F] and the spikes [T, N, *F]."""
+
+    @final
+    def spikes(
+        self,
+        current: Tensor,
+        *,
+        steps: int,
+        dynamics: Dynamics,
+        surrogate: Surrogate,
+        watch: Watch | None = None,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Membrane | None]:
+        with torch.no_grad():
+            # The forward pass of every rule is this one function, so it cannot differ between rules.
+            spikes, seen = fused(
+                current, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants()
+            )
+            slope = self.slope(current, spikes, dynamics)
+        return _WithSlope.apply(current, spikes, slope), seen  # type: ignore[no-untyped-call]
+
+
+class _WithSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, spikes: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        ctx.static = len(current) == 1 and len(spikes) > 1
+        return spikes.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (slope,) = ctx.saved_tensors
+        if ctx.static:
+            grad = grad.sum(0, keepdim=True)
+        return grad * slope, None, None
+
+
+@final
+class RateGradient(SlopeRule, kind="rate"):
+    """The rate gradient of RGA: a slope in the mean input, the same for every time step.
+
+    With x = mean over time of I, in units of the threshold: (1 - floor + floor * decay) / (decay + 1) on
+    [1 - decay, 2], `floor` on [0, 1 - decay), 0 elsewhere.
+    SOURCE: Bu 2023 (RGA). DEVIATION: at the point where both pieces meet the published code adds them; here the upper
+    piece counts alone. DEVIATION: a threshold other than 1 scales the axis and the slope, which the paper does not need.
+    """
+
+    floor: float = Field(default=0.2, ge=0, le=1)
+
+    def slope(self, current: Tensor, spikes: Tensor, dynamics: Dynamics) -> Tensor:  # noqa: ARG002
+        mean = current.mean(0, keepdim=True) / dynamics.threshold
+        decay = dynamics.decay
+        upper = ((mean >= 1 - decay) & (mean <= 2)).to(mean.dtype) * ((1 - self.floor + self.floor * decay) / (decay + 1))
+        lower = ((mean >= 0) & (mean < 1 - decay)).to(mean.dtype) * self.floor
+        return (upper + lower) / dynamics.threshold
+
+
+@final
+class FiredMask(SlopeRule, kind="fired-mask"):
+    """Straight through every neuron that fired at least once. SOURCE: Ding 2022 (SNN-RAT's BPTR)."""
+
+    def slope(self, current: Tensor, spikes: Tensor, dynamics: Dynamics) -> Tensor:  # noqa: ARG002
+        return (spikes.sum(0, keepdim=True) > 0).to(current.dtype)
+
+
+DEFAULT_SURROGATE = Triangle()

@@ -1,0 +1,122 @@
+"""Surrogate gradients: what the backward pass puts in place of the derivative of the spike.
+
+The forward pass is always the exact Heaviside step of `ubar = u - threshold` (`ubar == 0` fires); a surrogate says only
+what its derivative is taken to be. SOURCE: METHODS of the RAT family and of Zenke & Ganguli 2018, Fang 2021.
+"""
+
+import math
+from abc import abstractmethod
+from typing import final
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from snnguard.choice import Choice
+
+
+class Surrogate(Choice):
+    """A smooth stand-in for the derivative of the Heaviside step."""
+
+    @abstractmethod
+    def derivative(self, ubar: Tensor) -> Tensor:
+        """h(ubar), elementwise, the shape of `ubar`."""
+
+    @abstractmethod
+    def primitive(self, ubar: Tensor) -> Tensor:
+        """An antiderivative of h: the smooth step whose derivative `derivative` is."""
+
+    @property
+    @abstractmethod
+    def window(self) -> float:
+        """Half width of the interval around the threshold that lets gradient through, in units of `u`.
+
+        The support where it is bounded; otherwise where h falls to a tenth of its peak.
+        """
+
+
+@final
+class Triangle(Surrogate, kind="triangle"):
+    """h = max(gamma - |ubar|, 0) / gamma^2. The RAT family's and both seeds' default, gamma = 1."""
+
+    gamma: PositiveFloat = 1.0
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        return ubar.abs().neg_().add_(self.gamma).clamp_min_(0).mul_(1 / self.gamma**2)
+
+    def primitive(self, ubar: Tensor) -> Tensor:
+        z = (ubar / self.gamma).clamp(-1, 1)
+        return 0.5 + z - 0.5 * z * z.abs()
+
+    @property
+    def window(self) -> float:
+        return self.gamma
+
+
+@final
+class Rectangular(Surrogate, kind="rectangular"):
+    """h = 1/width where |ubar| < width / 2. SOURCE: Wu 2019, width = 1."""
+
+    width: PositiveFloat = 1.0
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        return (ubar.abs() < self.width / 2).to(ubar.dtype).mul_(1 / self.width)
+
+    def primitive(self, ubar: Tensor) -> Tensor:
+        return (ubar / self.width + 0.5).clamp(0, 1)
+
+    @property
+    def window(self) -> float:
+        return self.width / 2
+
+
+@final
+class Sigmoid(Surrogate, kind="sigmoid"):
+    """h = alpha sig(alpha ubar) (1 - sig(alpha ubar)); alpha = 4 as in SpikingJelly and SR."""
+
+    alpha: PositiveFloat = 4.0
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        s = torch.sigmoid(self.alpha * ubar)
+        return s * (1 - s) * self.alpha
+
+    def primitive(self, ubar: Tensor) -> Tensor:
+        return torch.sigmoid(self.alpha * ubar)
+
+    @property
+    def window(self) -> float:
+        return 2 * math.acosh(math.sqrt(10)) / self.alpha
+
+
+@final
+class SuperSpike(Surrogate, kind="superspike"):
+    """h = 1 / (1 + beta |ubar|)^2. SOURCE: Zenke & Ganguli 2018; beta = 10 in units of the threshold."""
+
+    beta: PositiveFloat = 10.0
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        return ubar.abs().mul_(self.beta).add_(1).pow_(-2)
+
+    def primitive(self, ubar: Tensor) -> Tensor:
+        return ubar / (1 + self.beta * ubar.abs())
+
+    @property
+    def window(self) -> float:
+        return (math.sqrt(10) - 1) / self.beta
+
+
+@final
+class ATan(Surrogate, kind="atan"):
+    """h = (alpha / 2) / (1 + (pi/2 alpha ubar)^2). SOURCE: Fang 2021, alpha = 2."""
+
+    alpha: PositiveFloat = 2.0
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        return (math.pi / 2 * self.alpha * ubar).square_().add_(1).reciprocal_().mul_(self.alpha / 2)
+
+    def primitive(self, ubar: Tensor) -> Tensor:
+        return torch.atan(math.pi / 2 * self.alpha * ubar) / math.pi + 0.5
+
+    @property
+    def window(self) -> float:
+        return 3 * 2 / (math.pi * self.alpha)

@@ -1,0 +1,62 @@
+"""Membrane quantities that a neuron delivers together with its spikes.
+
+All are functions of `ubar = u - threshold` before the reset (without the noise that a noisy neuron added in that step):
+the mean and biased variance per channel and time step, and the mean hinge `max(0, band - |ubar|)`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What is wanted. `bands` are half widths around the threshold, in units of `u`."""
+
+    moments: bool = False
+    bands: tuple[float, ...] = ()
+    potential: bool = False
+
+    def __or__(self, other: "Watch") -> "Watch":
+        return Watch(
+            moments=self.moments or other.moments,
+            bands=tuple(sorted({*self.bands, *other.bands})),
+            potential=self.potential or other.potential,
+        )
+
+    def __bool__(self) -> bool:
+        return self.moments or bool(self.bands) or self.potential
+
+
+@dataclass(frozen=True, kw_only=True)
+class Membrane:
+    """What was seen in one layer: `mean` and `var` [T, C], `hinge` one value per band, `potential` = ubar [T, N, *F].
+
+    `mean`, `var` and `hinge` carry gradients; `potential` and `spikes` do not.
+    """
+
+    mean: Tensor | None = None
+    var: Tensor | None = None
+    hinge: Tensor | None = None
+    bands: tuple[float, ...] = ()
+    potential: Tensor | None = None
+    spikes: Tensor | None = None
+
+    def band(self, width: float) -> Tensor:
+        """The mean hinge of the band of this half width, a scalar."""
+        if self.hinge is None or width not in self.bands:
+            raise KeyError(f"band {width} was not watched; watched: {self.bands}")
+        return self.hinge[self.bands.index(width)]
+
+
+def channel_moments(ubar: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance per channel of one time step [N, C, *], both [C]."""
+    over = [0, *range(2, ubar.ndim)]
+    var, mean = torch.var_mean(ubar, dim=over, correction=0)
+    return mean, var
+
+
+def mean_hinge(ubar: Tensor, band: float) -> Tensor:
+    """mean(max(0, band - |ubar|)), a scalar."""
+    return (band - ubar.abs()).clamp_min(0).mean()
