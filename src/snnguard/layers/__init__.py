@@ -1,1 +1,9 @@
-"""TODO"""
+"""Layers around the neurons: time folding, tdBN, normalisation of images, residual merges, membrane watching."""
+
+from .normalize import Normalize
+from .residual import ConvexCombination, Merge, Sum, merge
+from .tdbn import TDBN
+from .time import OverTime, fold, unfold
+from .watching import watching
+
+__all__ = ["TDBN", "ConvexCombination", "Merge", "Normalize", "OverTime", "Sum", "fold", "merge", "unfold", "watching"]

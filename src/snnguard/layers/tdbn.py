@@ -1,0 +1,35 @@
+"""Threshold-dependent batch normalisation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class TDBN(nn.BatchNorm2d):
+    """alpha * threshold * (I - mean) / sqrt(var + eps), then the affine map; statistics over (T, N, H, W).
+
+    Input and output [T*N, C, H, W]. With alpha * threshold = 1 it is batch normalisation, bit for bit.
+    SOURCE: Zheng 2021. DEVIATION: the appendix of MPD-SGR writes sqrt(var) + eps; every code has sqrt(var + eps).
+    DEVIATION: where a current is the same in all T steps it is normalised once, so the running variance is corrected by
+    n / (n - 1) with n = N H W instead of T N H W, a difference below 1e-4 for any real batch.
+    """
+
+    def __init__(self, channels: int, *, alpha: float = 1.0, threshold: float = 1.0) -> None:
+        super().__init__(channels)
+        self.scale = alpha * threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.scale == 1:
+            return super().forward(x)
+        # (scale * normalised) * weight + bias = normalised * (scale * weight) + bias
+        self._check_input_dim(x)
+        if self.training and self.num_batches_tracked is not None:
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+        return functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight * self.scale, self.bias,
+            self.training, self.momentum or 0.0, self.eps,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, scale={self.scale}"
