@@ -1,1 +1,5 @@
-"""TODO"""
+"""Analysis of networks: numbers, not pictures."""
+
+from .membranes import membranes, summary
+
+__all__ = ["membranes", "summary"]

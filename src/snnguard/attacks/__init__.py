@@ -1,1 +1,30 @@
-"""TODO"""
+"""Attacks: frozen settings that are called, `attack(model, x, y, threat=..., seed=...) -> x_adv`."""
+
+from .attack import Attack
+from .carlini_wagner import CW
+from .gradient import Ascent, InputGradient
+from .loss import CrossEntropy, Loss, Margin
+from .model import Model, check_labels, frozen, predict
+from .noise import GaussianNoise, UniformNoise
+from .pgd import PGD, bim, fgsm, mifgsm, rfgsm
+
+__all__ = [
+    "CW",
+    "PGD",
+    "Ascent",
+    "Attack",
+    "CrossEntropy",
+    "GaussianNoise",
+    "InputGradient",
+    "Loss",
+    "Margin",
+    "Model",
+    "UniformNoise",
+    "bim",
+    "check_labels",
+    "fgsm",
+    "frozen",
+    "mifgsm",
+    "predict",
+    "rfgsm",
+]

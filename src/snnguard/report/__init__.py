@@ -1,1 +1,33 @@
-"""TODO"""
+"""Reports from records alone: a table for the screen and the README, figures, sentences and one self-contained page.
+
+from snnguard import report
+
+report.write(records, Path("report.html"))      # the page
+rich.print(report.console(records))             # the table on the screen
+report.markdown(records)                        # the table of the README
+report.sentences(records)                       # what it means, in words
+"""
+
+from . import figures
+from .explain import comparable, overlap, sentences
+from .page import render, write
+from .table import Cell, Column, Note, Row, Table, console, markdown, names, rows, threat_text
+
+__all__ = [
+    "Cell",
+    "Column",
+    "Note",
+    "Row",
+    "Table",
+    "comparable",
+    "console",
+    "figures",
+    "markdown",
+    "names",
+    "overlap",
+    "render",
+    "rows",
+    "sentences",
+    "threat_text",
+    "write",
+]

@@ -1,1 +1,20 @@
-"""TODO"""
+"""Training: the loop, optimisers and schedules, checkpoints."""
+
+from .checkpoint import load_weights, read_tensors, write_tensors
+from .fit import Diverged, Outcome, fit
+from .optimiser import SGD, AdamW, Optimiser
+from .settings import Training, resolve_device
+
+__all__ = [
+    "SGD",
+    "AdamW",
+    "Diverged",
+    "Optimiser",
+    "Outcome",
+    "Training",
+    "fit",
+    "load_weights",
+    "read_tensors",
+    "resolve_device",
+    "write_tensors",
+]

@@ -1,0 +1,79 @@
+"""The sealed shell of every attack: what it checks, freezes, seeds and guarantees, whatever the algorithm inside does."""
+
+from abc import abstractmethod
+from typing import Literal, Self, final
+
+import torch
+from torch import Tensor
+
+from snnguard import rng
+from snnguard.choice import Choice
+from snnguard.errors import AttackFault, InvalidInput
+from snnguard.threat import Threat
+
+from .model import Model, check_labels, frozen, predict
+
+Target = Literal["random", "least-likely"]
+
+
+class Attack(Choice):
+    """`attack(model, x, y, threat=..., seed=...) -> x_adv`: a pure function of its arguments.
+
+    Subclasses give `run`, the algorithm alone. The shell checks images and labels, holds the model in eval mode with
+    frozen parameters and normalisation, seeds every generator inside and restores it outside, and refuses a result
+    that left ball or range. `target` makes an attack targeted: at a random other class (fixed by the seed and the image),
+    or at the class that the model finds least likely; `targets=` names the classes outright.
+    """
+
+    target: Target | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the result keeps to the threat's ball. Unbounded attacks keep to the range alone."""
+        return True
+
+    @final
+    def __call__(
+        self, model: Model, x: Tensor, y: Tensor, *, threat: Threat, seed: int, targets: Tensor | None = None
+    ) -> Tensor:
+        threat.check(x)
+        check_labels(x, y)
+        if len(x) == 0:
+            return x.clone()
+        x = x.detach()
+        with frozen(model), rng.scope(seed):
+            aim = self._aim(model, x, y, seed, targets)
+            x_adv = self.run(model, x, y if aim is None else aim, threat, seed, aim is not None).detach()
+        if x_adv.shape != x.shape or not torch.isfinite(x_adv).all():
+            raise AttackFault(f"{self} returned {tuple(x_adv.shape)} with NaN or another shape; asked {tuple(x.shape)}")
+        if not self.bounded:
+            return threat.clip(x_adv)
+        inside = threat.contains(x_adv, x, atol=1e-4)
+        if not inside.all():
+            worst = float(threat.distance(x_adv, x).max())
+            raise AttackFault(f"{self} left {threat}: distance {worst:.3g} for {int((~inside).sum())} images")
+        return threat.project(x_adv, x)
+
+    @abstractmethod
+    def run(self, model: Model, x: Tensor, y: Tensor, threat: Threat, seed: int, targeted: bool) -> Tensor:
+        """The algorithm. `y` is the class to leave, or, if `targeted`, the class to reach."""
+
+    @classmethod
+    def example(cls) -> Self:
+        """A cheap instance for the contract tests."""
+        return cls()
+
+    def _aim(self, model: Model, x: Tensor, y: Tensor, seed: int, targets: Tensor | None) -> Tensor | None:
+        if targets is not None:
+            check_labels(x, targets)
+            return targets
+        if self.target is None:
+            return None
+        logits = predict(model, x)
+        classes = logits.shape[1]
+        if classes < 2:
+            raise InvalidInput("a targeted attack needs at least two classes")
+        if self.target == "least-likely":
+            return logits.scatter(1, y[:, None], torch.inf).argmin(1)
+        shift = 1 + (rng.uniform(x.flatten(1), rng.derive(seed, "target"))[:, 0] * (classes - 1)).long()
+        return (y + shift.clamp(max=classes - 1)) % classes

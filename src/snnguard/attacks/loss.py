@@ -1,0 +1,52 @@
+"""What an attacker raises: losses per sample, [N], never averaged over the batch."""
+
+from abc import abstractmethod
+from typing import final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from snnguard.choice import Choice
+
+
+class Loss(Choice):
+    """Larger is worse for the model. `targeted` turns it round: larger is closer to class `y`."""
+
+    @abstractmethod
+    def per_sample(self, logits: Tensor, y: Tensor) -> Tensor:
+        """[N] from logits [N, K] and classes [N], untargeted."""
+
+    @final
+    def __call__(self, logits: Tensor, y: Tensor, *, targeted: bool) -> Tensor:
+        return -self.per_sample(logits, y) if targeted else self.per_sample(logits, y)
+
+
+@final
+class CrossEntropy(Loss, kind="cross-entropy"):
+    """-log softmax(z)_y."""
+
+    def per_sample(self, logits: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, y, reduction="none")
+
+
+@final
+class Margin(Loss, kind="margin"):
+    """min(max_{i != y} z_i - z_y, confidence): the negated f of Carlini & Wagner 2017.
+
+    DEVIATION: the runner-up is the maximum over the other classes alone; published SNN codes multiply by a mask, which is
+    wrong when all other logits are negative. Targeted, it is min(z_y - max_{i != y} z_i, confidence).
+    """
+
+    confidence: float = Field(default=0.0, ge=0)
+
+    def per_sample(self, logits: Tensor, y: Tensor) -> Tensor:
+        return margin(logits, y).clamp(max=self.confidence)
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """max_{i != y} z_i - z_y, [N]; positive where the sample is misclassified."""
+    own = logits.gather(1, y[:, None])
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    return others.amax(1) - own[:, 0]

@@ -1,0 +1,49 @@
+"""What an attack may assume of a model, and how it is held still while it is attacked."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from snnguard.errors import InvalidInput
+
+Model = Callable[[Tensor], Tensor]
+"""Raw images [N, *F] to logits [N, K]; normalisation, encoding, time and readout inside; no state between calls."""
+
+
+@contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """Every module in eval mode and no parameter asking for a gradient; each one's own flags are put back on any exit."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, required in flags:
+            parameter.requires_grad_(required)
+
+
+def predict(model: Model, x: Tensor, *, draws: int = 1, batch_size: int = 256) -> Tensor:
+    """Mean logits [N, K] over `draws` forward passes, without gradients."""
+    with torch.no_grad(), frozen(model):
+        return torch.cat([sum(model(part) for _ in range(draws)) / draws for part in x.split(batch_size)])
+
+
+def check_labels(x: Tensor, y: Tensor, classes: int | None = None) -> None:
+    """Raises `InvalidInput` unless `y` is one integer class per image (below `classes`, where it is known)."""
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.ndim != 1 or len(y) != len(x):
+        found = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise InvalidInput(f"labels must be an integer tensor [{len(x)}], one per image; found {found}")
+    if len(y) and (int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes)):
+        top = "" if classes is None else f" to {classes - 1}"
+        raise InvalidInput(f"labels must be classes 0{top}; found {int(y.min())} to {int(y.max())}")

@@ -1,0 +1,158 @@
+"""A run: the folder that training writes, evaluation reads, and a report is made from.
+
+    recipe.json         the resolved recipe; a folder that holds another one is refused
+    metrics.jsonl       one line per epoch
+    state.safetensors   what an interrupted training goes on from (and state.previous.safetensors)
+    model.safetensors   the weights, with their card inside; model.json is the same card, to read
+    evaluation.json     the record of `evaluate`
+"""
+
+import contextlib
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snnguard import rng
+from snnguard.data import Dataset, default_augmentation, load
+from snnguard.errors import CheckpointError, RunFolderError
+from snnguard.networks import SpikingClassifier, construct
+from snnguard.record import read_json, write_atomic
+from snnguard.training import Outcome, fit, load_weights, read_tensors, write_tensors
+from snnguard.training.fit import Report
+
+from .recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A folder with a recipe in it."""
+
+    folder: Path
+    recipe: Recipe
+
+    @property
+    def trained(self) -> bool:
+        """Whether the final weights are there."""
+        return (self.folder / "model.safetensors").exists()
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`; a half-written last one is left out."""
+        path = self.folder / "metrics.jsonl"
+        lines = []
+        for text in path.read_text().splitlines() if path.exists() else []:
+            with contextlib.suppress(json.JSONDecodeError):
+                lines.append(json.loads(text))
+        return lines
+
+    def model(self, dataset: Dataset) -> tuple[SpikingClassifier, str]:
+        """The trained network in eval mode, and the checksum of its weights. Raises `CheckpointError`."""
+        path = self.folder / "model.safetensors"
+        if not path.exists():
+            raise CheckpointError(f"{self.folder} has no trained model yet; finish it with: snnguard train")
+        tensors, card = read_tensors(path)
+        model = build(self.recipe, dataset)
+        load_weights(model, tensors, path)
+        return model.eval(), str(card["sha256"])
+
+
+def build(recipe: Recipe, dataset: Dataset) -> SpikingClassifier:
+    """The untrained network of a recipe, as its defense designs it."""
+    return construct(
+        recipe.defense.design(recipe.network), classes=dataset.classes, image_shape=dataset.image_shape,
+        mean=dataset.mean, std=dataset.std, seed=rng.derive(recipe.seed, "network"),
+    )  # fmt: skip
+
+
+def open_run(folder: Path) -> Run:
+    """The run in an existing folder. Raises `RunFolderError` if it is none."""
+    path = folder / "recipe.json"
+    if not path.exists():
+        raise RunFolderError(f"{folder} is no run folder: it has no recipe.json; make one with: snnguard train RECIPE")
+    return Run(folder=folder, recipe=Recipe.parse(read_json(path)))
+
+
+def start(recipe: Recipe, folder: Path) -> Run:
+    """A run folder for `recipe`, new or left by an earlier call with the same recipe. Raises `RunFolderError`."""
+    path = folder / "recipe.json"
+    if path.exists():
+        found = open_run(folder).recipe
+        if found != recipe:
+            where = ", ".join(differences(recipe.to_json(), found.to_json())[:6])
+            raise RunFolderError(f"{folder} belongs to another recipe (they differ in {where}); choose another folder")
+    elif folder.exists() and any(folder.iterdir()):
+        raise RunFolderError(f"{folder} is not empty and holds no run; choose another folder")
+    write_atomic(path, json.dumps(recipe.to_json(), indent=1).encode())
+    return Run(folder=folder, recipe=recipe)
+
+
+def train(
+    recipe: Recipe, *, out: Path | str, report: Report | None = None, dataset: Dataset | None = None
+) -> tuple[Run, Outcome]:
+    """Trains what `recipe` says into the folder `out`, going on where an earlier call with the same recipe stopped."""
+    dataset = dataset or load(recipe.data)
+    run = start(recipe, Path(out))
+    model = build(recipe, dataset)
+    augmentation = default_augmentation(recipe.data) if recipe.augmentation is None else recipe.augmentation
+    outcome = fit(
+        model, dataset.train, dataset.validation, defense=recipe.defense, training=recipe.training,
+        augmentation=augmentation, seed=recipe.seed, out=run.folder, report=report,
+    )  # fmt: skip
+    if outcome.finished:
+        card = {"recipe": recipe.to_json(), "data": dataset.describe(), "labels": list(dataset.labels)}
+        card |= {"mean": list(dataset.mean), "std": list(dataset.std), "image_shape": list(dataset.image_shape)}
+        card |= {"versions": versions(), "epochs": len(outcome.lines)}
+        checksum = write_tensors(run.folder / "model.safetensors", model.state_dict(), card)
+        write_atomic(run.folder / "model.json", json.dumps({**card, "sha256": checksum}, indent=1).encode())
+    return run, outcome
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[str] | list[str]:
+    """The dotted paths at which two JSON values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found: list[str] = []
+        for key in sorted(one.keys() | other.keys()):
+            found += differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if one == other else [path]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {name: metadata.version(name) for name in ("snnguard", "torch", "numpy")} | {
+        "python": platform.python_version()
+    }
+
+
+def hardware() -> str:
+    """One line about the machine."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}"
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def commit(folder: Path | None = None) -> str:
+    """The commit of the source tree, with a mark if it was changed; "unknown" outside a checkout."""
+    here = folder or Path(__file__).parent
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return said.stdout.strip()
+
+
+def command_line() -> str:
+    """The command as it was typed, without the folder that the program lies in."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+Writer = Callable[[str], None]

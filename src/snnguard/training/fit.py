@@ -1,0 +1,229 @@
+"""The training loop. It knows the protocol of a defense and no defense by name, and it never sees the test split."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snnguard import rng
+from snnguard.analysis import membranes, summary
+from snnguard.attacks import predict
+from snnguard.data import Augmentation, Split
+from snnguard.defenses.defense import Batch, Defense, Step
+from snnguard.errors import SNNGuardError
+from snnguard.layers import watching
+from snnguard.neurons import neurons_of
+from snnguard.record import write_atomic
+
+from .checkpoint import load_weights, pack_optimiser, read_latest, unpack_optimiser, write_tensors
+from .interrupt import graceful
+from .optimiser import learning_rate_share
+from .settings import Training, resolve_device
+
+Line = dict[str, Any]
+Report = Callable[[int, int, Line], None]
+
+
+class Diverged(SNNGuardError):
+    """The loss is no longer a number."""
+
+
+@dataclass
+class Progress:
+    """Everything besides weights and optimiser that training resumes from."""
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What training leaves besides the weights: one line per epoch, and whether it came to its end."""
+
+    lines: list[Line]
+    finished: bool
+    steps: int
+
+
+def fit(
+    model: nn.Module,
+    train: Split,
+    validation: Split,
+    *,
+    defense: Defense,
+    training: Training,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    report: Report | None = None,
+) -> Outcome:
+    """Trains `model` in place. With `out`, saves `state.safetensors` and `metrics.jsonl` there and resumes from them.
+
+    Every random number of a step comes from (seed, step) and every order from (seed, epoch), so a run that was stopped
+    anywhere and resumed ends with the same bits as one that was not. `report(step, steps, line)` is called after each
+    step. Raises `Diverged` when the loss is no longer finite; the last saved state is then untouched.
+    """
+    loop = _Loop(model, train, validation, defense, training, augmentation, seed, out)
+    loop.resume()
+    with graceful() as stop_asked:
+        while loop.progress.step < loop.steps:
+            line = loop.step()
+            if report is not None:
+                report(loop.progress.step, loop.steps, line)
+            if loop.progress.step % loop.per_epoch == 0 or loop.progress.step == loop.steps:
+                loop.end_epoch()
+            elif stop_asked() or time.monotonic() - loop.saved > training.checkpoint_seconds:
+                loop.save()
+            if stop_asked():
+                break
+    finished = loop.progress.step == loop.steps
+    return Outcome(lines=loop.progress.lines, finished=finished, steps=loop.progress.step)
+
+
+class _Loop:
+    def __init__(
+        self, model: nn.Module, train: Split, validation: Split, defense: Defense, training: Training,
+        augmentation: Augmentation | None, seed: int, out: Path | None,
+    ) -> None:  # fmt: skip
+        self.train, self.validation, self.defense, self.training = train, validation, defense, training
+        self.augmentation, self.seed, self.out = augmentation, seed, out
+        self.device = resolve_device(training.device)
+        self.batch_size = min(training.batch_size, len(train))
+        self.per_epoch = len(train) // self.batch_size
+        self.total = training.epochs * self.per_epoch
+        self.steps = min(self.total, training.max_steps or self.total)
+        model.to(self.device)
+        if training.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model
+        self.fabric = Fabric(accelerator=self.device.type, devices=1, precision=training.precision)
+        optimiser = training.optimiser.over(model, defense.groups(model))
+        self.wrapped, self.optimiser = self.fabric.setup(model, optimiser)
+        self.progress = Progress()
+        self.saved = time.monotonic()
+
+    def step(self) -> Line:
+        """One optimiser step, in the order of the hooks."""
+        began = time.perf_counter()
+        index, defense, model = self.progress.step, self.defense, self.model
+        done = index / self.total
+        seed = rng.derive(self.seed, "step", index)
+        rate = self._set_learning_rate(index)
+        with rng.scope(seed):
+            model.train()
+            x, y = self._batch(index, seed)
+            step = Step(progress=done, seed=seed, membranes={})
+            with self.fabric.autocast():
+                batch = defense.batch(model, Batch(x=x, y=y, clean=x), step)
+            with watching(model, defense.watch) as seen:
+                logits = self.wrapped(self._laid_out(batch.x))
+            step = Step(progress=done, seed=seed, membranes={name: passes[-1] for name, passes in seen.items()})
+            main = defense.objective(model, batch, logits, step)
+            if main is None:
+                main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
+            penalties = defense.penalties(model, batch, logits, step)
+            loss = main + sum(penalties.values()) if penalties else main
+            if not torch.isfinite(loss):
+                parts = {"main": main.item(), **{name: value.item() for name, value in penalties.items()}}
+                raise Diverged(f"the loss is not finite at step {index} ({parts}); lower the learning rate or clip_norm")
+            self.optimiser.zero_grad(set_to_none=True)
+            self.fabric.backward(loss)
+            if self.training.clip_norm:
+                self.fabric.clip_gradients(self.wrapped, self.optimiser, max_norm=self.training.clip_norm)
+            self.optimiser.step()
+            defense.constrain(model, step)
+        self.progress.step += 1
+        line = {"loss": main.item(), "train_accuracy": (logits.argmax(1) == batch.y).float().mean().item()}
+        line |= {f"penalty.{name}": value.item() for name, value in penalties.items()}
+        for name, value in line.items():
+            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
+        self.progress.seconds += time.perf_counter() - began
+        return line | {"learning_rate": rate}
+
+    def end_epoch(self) -> None:
+        """Closes the epoch's line of metrics: means over its steps, then a look at the validation images."""
+        count = (self.progress.step - 1) % self.per_epoch + 1
+        epoch = (self.progress.step - 1) // self.per_epoch + 1
+        line: Line = {"epoch": epoch, "step": self.progress.step, "seconds": round(self.progress.seconds, 3)}
+        line |= {name: value / count for name, value in self.progress.sums.items()}
+        line["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+        with rng.scope(rng.derive(self.seed, "validation", epoch)):
+            line |= self._validate()
+        self.progress.lines.append(line)
+        self.progress.sums, self.progress.seconds = {}, 0.0
+        self.save()
+
+    def save(self) -> None:
+        """Writes the state and the metrics, if there is a folder to write to."""
+        self.saved = time.monotonic()
+        if self.out is None:
+            return
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        card = {"step": self.progress.step, "sums": self.progress.sums, "lines": self.progress.lines}
+        card["seconds"] = self.progress.seconds
+        write_tensors(self.out / "state.safetensors", tensors | pack_optimiser(self.optimiser), card, keep_previous=True)
+        self._write_metrics()
+
+    def resume(self) -> None:
+        """Goes on from the newest readable state, if there is one; metrics written after it are made again."""
+        latest = None if self.out is None else read_latest(self.out / "state.safetensors")
+        if latest is None or self.out is None:
+            return
+        tensors, card = latest
+        weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        load_weights(self.model, weights, self.out / "state.safetensors")
+        unpack_optimiser(self.optimiser, tensors)
+        self.progress = Progress(**{k: card[k] for k in ("step", "sums", "lines", "seconds")})
+        self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        assert self.out is not None
+        text = "".join(json.dumps(line) + "\n" for line in self.progress.lines)
+        write_atomic(self.out / "metrics.jsonl", text.encode())
+
+    def _batch(self, index: int, seed: int) -> tuple[Tensor, Tensor]:
+        epoch, place = divmod(index, self.per_epoch)
+        generator = torch.Generator().manual_seed(rng.derive(self.seed, "epoch", epoch))
+        order = torch.randperm(len(self.train), generator=generator)
+        chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
+        x = self.train.pixels(chosen, self.device)
+        if self.augmentation is not None:
+            x = self.augmentation(x, torch.Generator().manual_seed(rng.derive(seed, "augmentation")))
+        return x, self.train.labels[chosen].to(self.device)
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        if self.training.channels_last and x.ndim == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
+
+    def _set_learning_rate(self, index: int) -> float:
+        optimiser = self.training.optimiser
+        final = self.training.final_learning_rate / optimiser.learning_rate
+        warmup = self.training.warmup_epochs / self.training.epochs
+        # The first step of a warm-up would otherwise have a rate of zero and change nothing.
+        share = learning_rate_share((index + (1 if warmup else 0)) / self.total, warmup, final)
+        for group in self.optimiser.param_groups:
+            group["lr"] = optimiser.learning_rate * group["scale"] * share
+        return optimiser.learning_rate * share
+
+    def _validate(self) -> Line:
+        everything = torch.arange(len(self.validation))
+        x = self._laid_out(self.validation.pixels(everything, self.device))
+        y = self.validation.labels.to(self.device)
+        line: Line = {"validation_accuracy": float((predict(self.model, x).argmax(1) == y).float().mean())}
+        if neurons_of(self.model):
+            layers = membranes(self.model, x[: self.training.probe_size])
+            line |= summary(layers)
+            for layer in layers:
+                line[f"rate.{layer.layer}"] = layer.rate
+                line[f"overlap.{layer.layer}"] = layer.overlap
+        return line

@@ -1,0 +1,76 @@
+"""Optimisers and the learning-rate schedule, the latter a pure function of the share of training that is done."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import nn
+
+from snnguard.choice import Choice
+from snnguard.defenses.defense import Group
+
+
+class Optimiser(Choice):
+    """Settings of a PyTorch optimiser."""
+
+    learning_rate: PositiveFloat
+    weight_decay: float
+
+    @abstractmethod
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimiser for parameter groups in PyTorch's form."""
+
+    @final
+    def over(self, model: nn.Module, groups: Sequence[Group]) -> torch.optim.Optimizer:
+        """The optimiser of a whole model: each parameter once, first group wins, the rest with the defaults."""
+        taken: set[int] = set()
+        made: list[dict[str, Any]] = []
+        for group in groups:
+            decay = self.weight_decay if group.weight_decay is None else group.weight_decay
+            made.append(self._group(group.parameters, taken, decay, group.learning_rate_scale))
+        made.append(self._group(model.parameters(), taken, self.weight_decay, 1.0))
+        return self.build([group for group in made if group["params"]])
+
+    def _group(
+        self, parameters: Iterable[nn.Parameter], taken: set[int], decay: float, scale: float
+    ) -> dict[str, Any]:
+        fresh = [p for p in parameters if id(p) not in taken]
+        taken.update(map(id, fresh))
+        return {"params": fresh, "weight_decay": decay, "lr": self.learning_rate * scale, "scale": scale}
+
+
+@final
+class SGD(Optimiser, kind="sgd"):
+    """Stochastic gradient descent with momentum. SOURCE: METHODS 4.1, the recipe of the RAT family."""
+
+    learning_rate: PositiveFloat = 0.1
+    weight_decay: float = Field(default=5e-4, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum, nesterov=self.nesterov)
+
+
+@final
+class AdamW(Optimiser, kind="adamw"):
+    """Adam with decoupled weight decay. SOURCE: Loshchilov & Hutter 2019."""
+
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: float = Field(default=1e-2, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(groups, lr=self.learning_rate, betas=(self.beta1, self.beta2))
+
+
+def learning_rate_share(progress: float, warmup: float, final: float) -> float:
+    """Share of the peak learning rate at `progress` in [0, 1]: linear up to `warmup`, then a cosine down to `final`."""
+    if progress < warmup:
+        return progress / warmup
+    rest = (progress - warmup) / (1 - warmup) if warmup < 1 else 1.0
+    return final + (1 - final) * (1 + math.cos(math.pi * rest)) / 2

@@ -1,0 +1,48 @@
+"""How a network is trained, as one value; the defense and the data are not its business."""
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from snnguard.choice import Choice
+
+from .optimiser import SGD, Optimiser
+
+
+class Training(Choice):
+    """`epochs` passes in batches of `batch_size`; the learning rate rises over `warmup_epochs` and then falls as a cosine.
+
+    The defaults are the RAT family's (METHODS 4.1). `checkpoint_seconds` bounds what a crash can cost; how often it is
+    saved does not change the result. `probe_size` validation images are looked at after each epoch for the logged
+    membrane statistics.
+    """
+
+    epochs: PositiveInt = 300
+    batch_size: PositiveInt = 128
+    optimiser: Optimiser = SGD()
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    final_learning_rate: float = Field(default=0.0, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: PositiveFloat | None = None
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    channels_last: bool = True
+    checkpoint_seconds: PositiveFloat = 120.0
+    probe_size: PositiveInt = 256
+    max_steps: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs={self.warmup_epochs} must end before epochs={self.epochs}")
+        return self
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that "auto" stands for here: CUDA, else Apple's, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
