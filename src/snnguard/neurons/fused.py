@@ -65,18 +65,20 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, noise: Tensor | None, setting: _Setting) -> tuple[Tensor, ...]:
         watch, threshold = setting.watch, setting.threshold
         u, spikes = _buffer(current, setting.steps), _buffer(current, setting.steps)
+        v = torch.empty_like(u[0])
         means, variances, hinges = [], [], current.new_zeros(len(watch.bands))
-        v: Tensor | None = None
         for t in range(setting.steps):
             given = current[t if len(current) > 1 else 0]
-            if v is None:
+            if t == 0:
                 u[t].copy_(given)
             else:
                 torch.add(given, v if setting.decay == 1 else v.mul_(setting.decay), out=u[t])
-            fired = u[t] >= threshold
-            spikes[t].copy_(fired)
-            if t + 1 < setting.steps:
-                v = u[t].masked_fill(fired, 0) if setting.reset == "zero" else u[t] - threshold * spikes[t]
+            # Spikes as numbers throughout: comparisons into a bool mask and masked fills are many times slower.
+            torch.ge(u[t], threshold, out=spikes[t])
+            if setting.reset == "zero":
+                torch.addcmul(u[t], u[t], spikes[t], value=-1, out=v)
+            else:
+                torch.add(u[t], spikes[t], alpha=-threshold, out=v)
             if watch.moments:
                 # The moments of u, shifted: exact, and no copy of u is made where there is no noise to leave out.
                 mean, var = channel_moments(u[t] if noise is None else u[t] - noise[t])
@@ -107,17 +109,17 @@ class _Fused(torch.autograd.Function):
         noise = rest[0] if ctx.noisy else None
         static = ctx.static and setting.steps > 1
         g_current = torch.zeros_like(u[:1]) if static else torch.empty_like(u)
-        total: Tensor | None = None
+        later: Tensor | None = None
         for t in reversed(range(setting.steps)):
-            g = None if g_spikes is None else g_spikes[t]
-            out = g_current[0].new_empty(0) if static else g_current[t]
-            total = _sweep(u[t], g, total, setting, None if static else out)
+            out = torch.empty_like(u[t]) if static else g_current[t]
+            _sweep(u[t], None if g_spikes is None else g_spikes[t], later, setting, out)
             if g_mean is not None or g_var is not None:
-                _add_moments(total, u[t] if noise is None else u[t] - noise[t], t, mean, g_mean, g_var, setting)
+                _add_moments(out, u[t] if noise is None else u[t] - noise[t], t, mean, g_mean, g_var, setting)
             if g_hinge is not None and setting.watch.bands:
-                _add_hinge(total, _ubar(u[t], setting.threshold, noise, t), g_hinge, setting)
+                _add_hinge(out, _ubar(u[t], setting.threshold, noise, t), g_hinge, setting)
             if static:
-                g_current[0] += total
+                g_current[0] += out
+            later = out
         return g_current, None, None
 
 
@@ -132,21 +134,22 @@ def _ubar(u: Tensor, threshold: float, noise: Tensor | None, t: int) -> Tensor:
     return u - threshold if noise is None else (u - threshold).sub_(noise[t])
 
 
-def _sweep(u: Tensor, g: Tensor | None, later: Tensor | None, setting: _Setting, out: Tensor | None) -> Tensor:
-    """dL/du of one step from dL/ds (`g`) and from dL/du of the step after it (`later`)."""
+def _sweep(u: Tensor, g: Tensor | None, later: Tensor | None, setting: _Setting, out: Tensor) -> None:
+    """Writes dL/du of one step to `out`, from dL/ds (`g`) and from dL/du of the step after it (`later`)."""
     h = setting.surrogate.derivative(u - setting.threshold)
-    result = torch.empty_like(u) if out is None else out
     if later is None:
-        return torch.mul(h, 0 if g is None else g, out=result)
+        torch.mul(h, 0 if g is None else g, out=out)
+        return
     g_v = later if setting.decay == 1 else later * setting.decay
-    kept = g_v.masked_fill(u >= setting.threshold, 0) if setting.reset == "zero" else g_v
-    if setting.detach_reset:
-        inner = torch.zeros_like(u) if g is None else g
-    elif setting.reset == "zero":
-        inner = torch.mul(g_v, u).neg_() if g is None else torch.addcmul(g, g_v, u, value=-1)
+    g = torch.zeros_like(u) if g is None else g
+    if setting.reset == "zero":
+        inner = g if setting.detach_reset else torch.addcmul(g, g_v, u, value=-1)
+        torch.mul(h, inner, out=out)
+        spikes = torch.ge(u, setting.threshold, out=h)  # h is spent; its memory serves again
+        out.add_(g_v).addcmul_(g_v, spikes, value=-1)
     else:
-        inner = g_v * -setting.threshold if g is None else torch.add(g, g_v, alpha=-setting.threshold)
-    return torch.addcmul(kept, h, inner, out=result)
+        inner = g if setting.detach_reset else torch.add(g, g_v, alpha=-setting.threshold)
+        torch.addcmul(g_v, h, inner, out=out)
 
 
 def _add_moments(
@@ -165,7 +168,8 @@ def _add_moments(
 
 def _add_hinge(total: Tensor, ubar: Tensor, g_hinge: Tensor, setting: _Setting) -> None:
     """Adds d(mean hinge)/du = -sign(ubar) / (T n) inside each band."""
-    sign = ubar.sign()
+    sign, size = ubar.sign(), ubar.abs()
+    inside = torch.empty_like(size)
     for band, g in zip(setting.watch.bands, g_hinge, strict=True):
-        inside = sign.masked_fill(ubar.abs() >= band, 0)
-        total.add_(inside.mul_(g * (-1 / (setting.steps * ubar.numel()))))
+        torch.lt(size, band, out=inside)
+        total.addcmul_(sign, inside.mul_(g * (-1 / (setting.steps * ubar.numel()))))

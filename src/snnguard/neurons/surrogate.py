@@ -60,7 +60,8 @@ class Rectangular(Surrogate, kind="rectangular"):
     width: PositiveFloat = 1.0
 
     def derivative(self, ubar: Tensor) -> Tensor:
-        return (ubar.abs() < self.width / 2).to(ubar.dtype).mul_(1 / self.width)
+        size = ubar.abs()
+        return torch.lt(size, self.width / 2, out=size).mul_(1 / self.width)
 
     def primitive(self, ubar: Tensor) -> Tensor:
         return (ubar / self.width + 0.5).clamp(0, 1)

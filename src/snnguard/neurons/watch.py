@@ -6,7 +6,6 @@ the mean and biased variance per channel and time step, and the mean hinge `max(
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -52,9 +51,10 @@ class Membrane:
 
 def channel_moments(ubar: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance per channel of one time step [N, C, *], both [C]."""
+    # Two plain passes: several times faster on a CPU than torch.var_mean over these dimensions, and as accurate.
     over = [0, *range(2, ubar.ndim)]
-    var, mean = torch.var_mean(ubar, dim=over, correction=0)
-    return mean, var
+    mean = ubar.mean(over, keepdim=True)
+    return mean.flatten(), (ubar - mean).square().mean(over)
 
 
 def mean_hinge(ubar: Tensor, band: float) -> Tensor:
