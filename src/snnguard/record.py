@@ -9,7 +9,7 @@ import json
 import math
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Self
@@ -208,6 +208,13 @@ class Record:
     def counts_for_worst(result: AttackResult) -> bool:
         """Unbounded attacks (CW, large noise) are shown, but are no evidence about the ball."""
         return bool(result.attack.get("bounded", True))
+
+    def with_exhibits(
+        self, *, membranes: tuple[Membrane, ...] = (), curves: tuple[Curve, ...] = (), pictures: tuple[Picture, ...] = (),
+        epochs: tuple[dict[str, Any], ...] = (),
+    ) -> "Record":  # fmt: skip
+        """The same record with what a report shows beside the verdicts."""
+        return replace(self, membranes=membranes, curves=curves, pictures=pictures, epochs=epochs)
 
     def find(self, name: str) -> AttackResult:
         """The result of the attack called `name`."""

@@ -9,20 +9,15 @@
 
 import contextlib
 import json
-import platform
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from snnguard import rng
 from snnguard.data import Dataset, default_augmentation, load
 from snnguard.errors import CheckpointError, RunFolderError
+from snnguard.evaluation.provenance import versions
 from snnguard.networks import SpikingClassifier, construct
 from snnguard.record import read_json, write_atomic
 from snnguard.training import Outcome, fit, load_weights, read_tensors, write_tensors
@@ -114,7 +109,7 @@ def train(
     return run, outcome
 
 
-def differences(one: Any, other: Any, path: str = "") -> Iterator[str] | list[str]:
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
     """The dotted paths at which two JSON values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         found: list[str] = []
@@ -122,37 +117,3 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[str] | list[st
             found += differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
         return found
     return [] if one == other else [path]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    return {name: metadata.version(name) for name in ("snnguard", "torch", "numpy")} | {
-        "python": platform.python_version()
-    }
-
-
-def hardware() -> str:
-    """One line about the machine."""
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}"
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def commit(folder: Path | None = None) -> str:
-    """The commit of the source tree, with a mark if it was changed; "unknown" outside a checkout."""
-    here = folder or Path(__file__).parent
-    try:
-        said = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return said.stdout.strip()
-
-
-def command_line() -> str:
-    """The command as it was typed, without the folder that the program lies in."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-Writer = Callable[[str], None]

@@ -1,0 +1,55 @@
+"""snnguard evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from snnguard import recipes, report
+from snnguard.record import Record
+
+from .main import app, console
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    suite: Annotated[str, typer.Option(help="Which attacks: paper or quick.")] = "paper",
+    images: Annotated[int | None, typer.Option(min=1, help="How many images; default all.")] = None,
+    split: Annotated[str, typer.Option(help="test, or validation to choose hyper-parameters.")] = "test",
+    draws: Annotated[int | None, typer.Option(min=1, help="Gradient draws for a random network; default 10.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="Where the record goes; default RUN/evaluation.json.")] = None,
+) -> None:
+    """Attack trained networks and say what withstands. An interrupted evaluation goes on where it stopped."""
+    if split not in ("test", "validation"):
+        raise typer.BadParameter(f"--split is test or validation, found {split!r}")
+    if out is not None and len(runs) > 1:
+        raise typer.BadParameter("--out names one record; give one run")
+    records = []
+    for folder in runs:
+        run = recipes.open_run(folder)
+        records.append(judge_shown(run, suite=suite, images=images, split=split, draws=draws, batch_size=batch_size,
+                                   seed=seed, out=out))  # fmt: skip
+    console.print(report.console(records))
+    console.print(report.sentences(records))
+
+
+def judge_shown(
+    run: recipes.Run, *, suite: str = "paper", images: int | None = None, split: str = "test", draws: int | None = None,
+    batch_size: int = 128, seed: int = 0, out: Path | None = None,
+) -> Record:  # fmt: skip
+    """Judges with a progress bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(run.recipe.name, total=None)
+
+        def shown(attack: str, done: int, total: int) -> None:
+            progress.update(task, description=f"{run.recipe.name}  {attack}", completed=done, total=total)
+
+        return recipes.judge(
+            run, suite_name=suite, images=images, split=split, seed=seed, draws=draws, batch_size=batch_size, out=out,
+            report=shown,
+        )  # fmt: skip

@@ -1,0 +1,177 @@
+"""The judge. It sees a model and images, never the defense, and believes no attack: every image is judged again."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from snnguard import rng
+from snnguard.attacks import Attack, InputGradient, Model, check_labels, frozen, predict
+from snnguard.attacks.gradient import rule_on
+from snnguard.errors import InvalidInput
+from snnguard.neurons import GradientRule, neurons_of
+from snnguard.record import AttackResult, Flags, Provenance, Record
+from snnguard.threat import Threat
+
+from .checks import Evidence, suspicions
+from .partial import Partial, digest
+from .provenance import gather
+from .suite import Entry, Suite
+
+Report = Callable[[str, int, int], None]
+PROBE = 256
+"""How many images the gradient and forward checks look at."""
+
+
+def evaluate(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    suite: Suite,
+    threat: Threat,
+    seed: int = 0,
+    name: str = "model",
+    labels: Sequence[str] = (),
+    required: Sequence[Attack] = (),
+    batch_size: int = 128,
+    eval_draws: int | None = None,
+    partial: Path | None = None,
+    report: Report | None = None,
+    provenance: Provenance | None = None,
+) -> Record:
+    """Judges a model on raw images `x` [N, *F] with classes `y` [N] and returns a record.
+
+    An image counts as withstood if it is classified correctly clean and after the attack; so an attack is only run on
+    images that are right clean. Random models are judged by the mean logits of `eval_draws` (default 10) fresh draws.
+    `required` are attacks that the defense declares necessary. With `partial`, a folder, finished batches are kept there
+    and an interrupted evaluation goes on. `report(attack, done, total)` is called after each batch.
+
+    Raises `InvalidInput` for images or labels that do not fit.
+    """
+    threat.check(x)
+    check_labels(x, y)
+    if len(x) == 0:
+        raise InvalidInput("there are no images to judge")
+    if not (isinstance(model, nn.Module) and neurons_of(model)):
+        suite = suite.without_rules()
+    suite = suite.extended(required)
+    judge = _Judge(model, x, y, suite, threat, seed, batch_size, eval_draws, partial)
+    clean = judge.clean()
+    results = []
+    for entry in suite.entries:
+        results.append(judge.attacked(entry, clean, report))
+    rules = {e.gradient.rule for e in suite.entries if e.gradient is not None}
+    evidence = Evidence(
+        clean=clean,
+        results=tuple(results),
+        zero_gradients={_name(rule): judge.zero_gradient_share(rule) for rule in sorted(rules, key=_name)},
+        forward_gap={_name(rule): judge.forward_gap(rule) for rule in sorted(rules, key=_name) if rule is not None},
+        stochastic=judge.stochastic,
+    )
+    judge.partial.finish()
+    return Record(
+        name=name, threat=threat.to_json(), suite=suite.name, labels=tuple(labels), clean=clean, attacks=tuple(results),
+        suspicions=suspicions(evidence), stochastic=judge.stochastic, provenance=provenance or gather(seed=seed),
+    )  # fmt: skip
+
+
+class _Judge:
+    def __init__(
+        self, model: Model, x: Tensor, y: Tensor, suite: Suite, threat: Threat, seed: int, batch_size: int,
+        eval_draws: int | None, partial: Path | None,
+    ) -> None:  # fmt: skip
+        self.model, self.x, self.y, self.threat, self.seed, self.batch_size = model, x, y, threat, seed, batch_size
+        self.stochastic = self._is_stochastic()
+        self.eval_draws = eval_draws or (10 if self.stochastic else 1)
+        asked = [suite.to_json(), threat.to_json(), seed, batch_size, self.eval_draws]
+        self.partial = Partial(partial, digest(model, x, y, asked))
+        self._shares: dict[str, float] = {}
+
+    def clean(self) -> Flags:
+        return Flags(tuple(self._right(self.x, self.y, "clean").tolist()))
+
+    def attacked(self, entry: Entry, clean: Flags, report: Report | None) -> AttackResult:
+        correct = torch.tensor(clean.values)
+        linf = l2 = seconds = 0.0
+        batches = torch.arange(len(self.x)).split(self.batch_size)
+        for number, index in enumerate(batches):
+            chosen = index[correct[index]]
+            done = self.partial.get(entry.name, number)
+            if done is None:
+                done = self._batch(entry, chosen)
+                self.partial.put(entry.name, number, done)
+            correct[chosen] = torch.tensor(done["right"], dtype=torch.bool)
+            linf, l2, seconds = linf + done["linf"], l2 + done["l2"], seconds + done["seconds"]
+            if report is not None:
+                report(entry.name, number + 1, len(batches))
+        gradient = entry.gradient
+        attacked = max(1, clean.hits)
+        return AttackResult(
+            name=entry.name, attack={**entry.attack.to_json(), "bounded": entry.attack.bounded},
+            rule=_name(gradient.rule) if gradient else "", correct=Flags(tuple(correct.tolist())),
+            seed=self._seed(entry.name), seconds=round(seconds, 3), draws=gradient.draws if gradient else 1,
+            eval_draws=self.eval_draws, mean_linf=linf / attacked, mean_l2=l2 / attacked,
+            zero_gradient_share=self.zero_gradient_share(gradient.rule) if gradient else None,
+        )  # fmt: skip
+
+    def _batch(self, entry: Entry, chosen: Tensor) -> dict[str, object]:
+        began = time.perf_counter()
+        x, y = self.x[chosen], self.y[chosen]
+        if len(x) == 0:
+            return {"right": [], "linf": 0.0, "l2": 0.0, "seconds": 0.0}
+        x_adv = entry.attack(self.model, x, y, threat=self.threat, seed=self._seed(entry.name))
+        moved = (x_adv - x).flatten(1)
+        return {
+            "right": self._right(x_adv, y, entry.name).tolist(),
+            "linf": float(moved.abs().amax(1).sum()),
+            "l2": float(moved.norm(dim=1).sum()),
+            "seconds": time.perf_counter() - began,
+        }
+
+    def zero_gradient_share(self, rule: GradientRule | None) -> float:
+        """The share of the first images for which the gradient of the cross-entropy is zero in every pixel."""
+        name = _name(rule)
+        if name not in self._shares:
+            x, y = self.x[:PROBE], self.y[:PROBE]
+            with frozen(self.model), rng.scope(rng.derive(self.seed, "zero-gradient")):
+                parts = zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+                gradients = [InputGradient(rule=rule)(self.model, a, b).gradient for a, b in parts]
+            still = torch.cat([(g == 0).flatten(1).all(1) for g in gradients])
+            self._shares[name] = float(still.float().mean())
+        return self._shares[name]
+
+    def forward_gap(self, rule: GradientRule) -> float:
+        """The largest difference that the rule makes to the logits of the first images; it must be zero."""
+        x = self.x[: min(PROBE, self.batch_size)]
+        with torch.no_grad(), frozen(self.model):
+            with rng.scope(self.seed):
+                own = self.model(x)
+            with rng.scope(self.seed), rule_on(self.model, rule):
+                ruled = self.model(x)
+        return float((own - ruled).abs().max())
+
+    def _is_stochastic(self) -> bool:
+        x = self.x[: min(32, len(self.x))]
+        logits = []
+        for seed in (0, 1):
+            with rng.scope(rng.derive(self.seed, "stochastic", seed)):
+                logits.append(predict(self.model, x))
+        return not torch.equal(*logits)
+
+    def _right(self, x: Tensor, y: Tensor, purpose: str) -> Tensor:
+        with rng.scope(rng.derive(self._seed(purpose), "judgement")):
+            logits = predict(self.model, x, draws=self.eval_draws, batch_size=self.batch_size)
+        if logits.ndim != 2 or len(logits) != len(x):
+            raise InvalidInput(f"a model must return logits [N, K]; this one returned {tuple(logits.shape)}")
+        check_labels(x, y, logits.shape[1])
+        return (logits.argmax(1) == y).cpu()
+
+    def _seed(self, name: str) -> int:
+        return rng.derive(self.seed, name)
+
+
+def _name(rule: GradientRule | None) -> str:
+    return "own" if rule is None else rule.kind

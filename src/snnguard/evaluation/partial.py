@@ -1,0 +1,49 @@
+"""What an interrupted evaluation has finished: one JSON line per batch, in a file named by everything it depends on."""
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def digest(model: object, x: Tensor, y: Tensor, asked: Any) -> str:
+    """16 hex digits of the weights, the images, the labels and what was asked of them."""
+    sha = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    tensors = [x, y, *(model.state_dict().values() if isinstance(model, nn.Module) else [])]
+    for tensor in tensors:
+        sha.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+class Partial:
+    """Finished batches by (attack, number). Without a folder nothing is kept. A half-written last line is ignored."""
+
+    def __init__(self, folder: Path | None, key: str) -> None:
+        self.path = None if folder is None else folder / f".evaluation-{key}.jsonl"
+        self._done: dict[tuple[str, int], dict[str, Any]] = {}
+        if self.path is not None and self.path.exists():
+            for text in self.path.read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    line = json.loads(text)
+                    self._done[line["attack"], line["batch"]] = line["result"]
+
+    def get(self, attack: str, batch: int) -> dict[str, Any] | None:
+        """The result of a finished batch."""
+        return self._done.get((attack, batch))
+
+    def put(self, attack: str, batch: int, result: dict[str, Any]) -> None:
+        """Keeps the result of a batch, in memory and on disk. The leading line break ends a half-written line."""
+        self._done[attack, batch] = result
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write("\n" + json.dumps({"attack": attack, "batch": batch, "result": result}))
+
+    def finish(self) -> None:
+        """Everything is done: the file is no longer needed."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,60 @@
+"""A trained run, judged: verdicts, membranes, curve and pictures in one record."""
+
+from pathlib import Path
+
+from snnguard import rng
+from snnguard.analysis import membranes
+from snnguard.attacks import PGD, InputGradient
+from snnguard.data import Dataset, load
+from snnguard.evaluation import curve, evaluate, gather, pictures, suite
+from snnguard.evaluation.evaluate import Report
+from snnguard.record import Record
+from snnguard.training import resolve_device
+
+from .run import Run
+
+CURVE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
+"""Radii of the curve, as shares of the threat's eps."""
+
+
+def judge(
+    run: Run, *, suite_name: str = "paper", images: int | None = None, split: str = "test", seed: int = 0,
+    draws: int | None = None, batch_size: int = 128, dataset: Dataset | None = None, report: Report | None = None,
+    out: Path | None = None,
+) -> Record:  # fmt: skip
+    """Judges the network of a run on the first `images` of a split and saves the record as `evaluation.json`.
+
+    The test split is for the last word; choose hyper-parameters with `split="validation"` (saved under its own name).
+    A random network is attacked with gradients averaged over `draws` (default 10).
+    """
+    recipe = run.recipe
+    dataset = dataset or load(recipe.data)
+    device = resolve_device(recipe.training.device)
+    model, checksum = run.model(dataset)
+    model.to(device)
+    part = dataset.test if split == "test" else dataset.validation
+    chosen = slice(0, images or len(part))
+    x, y = part.pixels(chosen, device), part.labels[chosen].to(device)
+    draws = draws or (10 if model.stochastic else 1)
+    record = evaluate(
+        model, x, y, suite=suite(suite_name, draws=draws), threat=recipe.threat, seed=seed, name=recipe.name,
+        labels=dataset.labels, required=recipe.defense.adaptive(), batch_size=batch_size, partial=run.folder,
+        report=report,
+        provenance=gather(
+            seed=seed, recipe=recipe.to_json(), weights=checksum,
+            data=f"{dataset.describe()}; judged: {len(x)} {split} images",
+        ),
+    )  # fmt: skip
+    attack = PGD(steps=20, early_stop=draws == 1, gradient=InputGradient(draws=draws))
+    radii = [share * recipe.threat.eps for share in CURVE_SHARES]
+    probe, seed = slice(0, 256), rng.derive(seed, "exhibits")
+    record = record.with_exhibits(
+        membranes=tuple(membranes(model, x[probe])),
+        curves=(
+            curve(model, x[probe], y[probe], attack=attack, threat=recipe.threat, radii=radii, seed=seed, name="PGD-20"),
+        ),
+        pictures=pictures(model, x, y, attack=attack, threat=recipe.threat, labels=dataset.labels, seed=seed),
+        epochs=tuple(run.epochs()),
+    )
+    record.save(out or run.folder / ("evaluation.json" if split == "test" else f"evaluation-{split}.json"))
+    return record
