@@ -248,13 +248,10 @@ class Record:
                 suspicions=tuple(Suspicion(**entry) for entry in data["suspicions"]),
                 provenance=Provenance(**data["provenance"]),
                 membranes=tuple(
-                    Membrane(**{**m, "edges": tuple(m["edges"]), "counts": tuple(m["counts"])})
-                    for m in data["membranes"]
+                    Membrane(**{**m, "edges": tuple(m["edges"]), "counts": tuple(m["counts"])}) for m in data["membranes"]
                 ),
                 curves=tuple(
-                    Curve(
-                        name=c["name"], eps=tuple(c["eps"]), accuracy=tuple(Interval(**i) for i in c["accuracy"])
-                    )
+                    Curve(name=c["name"], eps=tuple(c["eps"]), accuracy=tuple(Interval(**i) for i in c["accuracy"]))
                     for c in data["curves"]
                 ),
                 pictures=tuple(Picture(**p) for p in data["pictures"]),

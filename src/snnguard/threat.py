@@ -103,7 +103,7 @@ class L2(Threat, kind="l2"):
     """The Euclidean length of each image's perturbation is at most `eps`."""
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        return (x_adv - x).flatten(1).norm(dim=1)
+        return _lengths(x_adv - x)
 
     def shrink(self, delta: Tensor) -> Tensor:
         length = _per_sample_norm(delta)
@@ -123,4 +123,10 @@ class L2(Threat, kind="l2"):
 
 def _per_sample_norm(x: Tensor) -> Tensor:
     """Euclidean norm of each sample, shaped to broadcast against `x`."""
-    return x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.ndim - 1))
+    return _lengths(x).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def _lengths(x: Tensor) -> Tensor:
+    """Euclidean norm of each sample, [N]."""
+    lengths: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return lengths

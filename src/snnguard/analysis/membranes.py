@@ -15,7 +15,13 @@ PROXIMAL_BAND = 0.5
 
 
 def membranes(
-    model: nn.Module, x: Tensor, *, band: float = PROXIMAL_BAND, bins: int = 80, reach: float = 4.0, batch_size: int = 128
+    model: nn.Module,
+    x: Tensor,
+    *,
+    band: float = PROXIMAL_BAND,
+    bins: int = 80,
+    reach: float = 4.0,
+    batch_size: int = 128,
 ) -> list[Membrane]:
     """One record per layer, over raw images `x` [N, C, H, W], in eval mode, without gradients.
 

@@ -51,9 +51,7 @@ class CW(Attack, kind="cw"):
             c = torch.where(torch.isfinite(high), (low + high) / 2, c * 10)
         return best
 
-    def _descend(
-        self, model: Model, x: Tensor, y: Tensor, threat: Threat, c: Tensor, targeted: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _descend(self, model: Model, x: Tensor, y: Tensor, threat: Threat, c: Tensor, targeted: bool) -> tuple[Tensor, Tensor]:
         """The closest success and its L2 distance (infinite where there is none), at one c per sample."""
         objective = self.gradient.model_copy(update={"loss": Margin(confidence=self.confidence)})
         middle, half = (threat.high + threat.low) / 2, (threat.high - threat.low) / 2

@@ -51,6 +51,6 @@ class InputGradient(Choice):
         return Ascent(loss.detach(), logits.detach(), gradient)
 
 
-def rule_on(model: Model, rule: GradientRule | None):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def rule_on(model: Model, rule: GradientRule | None):  # type: ignore[no-untyped-def]
     """`use_rule` for anything that can be called; a plain function has no neurons and takes no rule."""
     return use_rule(model if isinstance(model, torch.nn.Module) else torch.nn.Module(), rule)

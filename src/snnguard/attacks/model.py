@@ -36,7 +36,7 @@ def frozen(model: Model) -> Iterator[None]:
 def predict(model: Model, x: Tensor, *, draws: int = 1, batch_size: int = 256) -> Tensor:
     """Mean logits [N, K] over `draws` forward passes, without gradients."""
     with torch.no_grad(), frozen(model):
-        return torch.cat([sum(model(part) for _ in range(draws)) / draws for part in x.split(batch_size)])
+        return torch.cat([torch.stack([model(part) for _ in range(draws)]).mean(0) for part in x.split(batch_size)])
 
 
 def check_labels(x: Tensor, y: Tensor, classes: int | None = None) -> None:

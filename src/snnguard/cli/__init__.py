@@ -1,1 +1,1 @@
-"""TODO"""
+"""The command line: thin; it parses, calls and prints."""

@@ -12,7 +12,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Train spiking neural networks with a defense, attack them properly, and show the result.",
 )  # fmt: skip
-console = Console()
+# Tables need room: a pipe or a log file has no width of its own.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     try:
         app()
     except SNNGuardError as error:
-        Console(stderr=True).print(f"[bold red]snnguard:[/] {error}", highlight=False, markup=True)
+        print(f"snnguard: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, RequestError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -46,9 +46,7 @@ def labels(table: Any, column: str, where: str) -> Tensor:
             if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
                 values.append(int(value))
             else:
-                raise DataError(
-                    f"{where}: label {value!r} in row {row} is no whole number; number the classes from 0 upwards"
-                )
+                raise DataError(f"{where}: label {value!r} in row {row} is no whole number; number the classes from 0 upwards")
             if values[-1] < 0:
                 raise DataError(
                     f"{where}: label {value} in row {row} is negative, which usually marks an unlabelled image; "
@@ -110,9 +108,7 @@ def _open(data: bytes, place: str) -> tuple[np.ndarray[Any, np.dtype[np.uint8]],
                 raise DataError(f"{place} has pixels of mode {image.mode!r}; convert it to 8 bits per channel")
             encoding = image.format or ""
             if image.mode not in ("L", "RGB"):
-                through = (
-                    image.convert("RGBA") if image.mode in ("P", "PA") else image
-                )  # for palettes with transparency
+                through = image.convert("RGBA") if image.mode in ("P", "PA") else image  # for palettes with transparency
                 return np.asarray(through.convert("L" if image.mode in GRAY else "RGB")), encoding
             return np.asarray(image), encoding
     except DataError:

@@ -149,9 +149,7 @@ def _layout(path: Path) -> tuple[str, dict[str, list[Path]]]:
         return "parquet", _pick(_group(parquet, path), str(path))
     folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
     found = _pick(_group(folders, path), str(path))
-    classes = {
-        split: {f.name for folder in group for f in folder.iterdir() if f.is_dir()} for split, group in found.items()
-    }
+    classes = {split: {f.name for folder in group for f in folder.iterdir() if f.is_dir()} for split, group in found.items()}
     for split, names in classes.items():
         if not names:
             raise DataError(f"{path}: the {split} folder has no class folders; put the images into {split}/CLASS/")

@@ -127,8 +127,7 @@ def _external(data: Data) -> Dataset:
         labels = (known.labels if known else ()) or tuple(map(str, range(count)))
     if known and len(labels) != known.classes:
         raise DataError(
-            f"{data.name} has {known.classes} classes, {asked} has {len(labels)}; "
-            "give name='images' for another data set"
+            f"{data.name} has {known.classes} classes, {asked} has {len(labels)}; give name='images' for another data set"
         )
     if validation is None:
         held = holdout(train.images)

@@ -82,7 +82,9 @@ def theorem_1(norm: TDBN, neuron: Neuron) -> tuple[Tensor, Tensor]:
     dynamics: Dynamics = neuron.settings
     tau, threshold = dynamics.decay, dynamics.threshold
     spread = (norm.weight * norm.scale) ** 2
-    means, variances, rates = [], [], []
+    means: list[Tensor] = []
+    variances: list[Tensor] = []
+    rates: list[Tensor] = []
     for t in range(1, neuron.steps + 1):
         decays = [tau ** (t - i) for i in range(1, t + 1)]
         response = sum((tau ** (t - i) * rate * threshold for i, rate in enumerate(rates, 1)), torch.zeros_like(spread))

@@ -26,7 +26,7 @@ class Stack(Defense, kind="stack"):
     parts: tuple[Defense, ...] = ()
 
     def __init__(self, parts: tuple[Defense, ...] = (), **rest: Any) -> None:
-        super().__init__(parts=parts, **rest)
+        super().__init__(**{"parts": parts, **rest})
 
     @field_validator("parts", mode="after")
     @classmethod

@@ -49,5 +49,5 @@ class _Bernoulli(torch.autograd.Function):
         return (x > torch.rand(x.shape, device=x.device, dtype=x.dtype)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
         return grad

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +118,7 @@ class _Judge:
             zero_gradient_share=self.zero_gradient_share(gradient.rule) if gradient else None,
         )  # fmt: skip
 
-    def _batch(self, entry: Entry, chosen: Tensor) -> dict[str, object]:
+    def _batch(self, entry: Entry, chosen: Tensor) -> dict[str, Any]:
         began = time.perf_counter()
         x, y = self.x[chosen], self.y[chosen]
         if len(x) == 0:

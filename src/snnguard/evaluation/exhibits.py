@@ -47,7 +47,7 @@ def pictures(
     amplification = float(f"{size / (2 * largest):.3g}") if largest > 0 else 1.0
     return tuple(
         Picture(
-            label=labels[y[i]], clean_label=labels[before[i]], adversarial_label=labels[after[i]],
+            label=labels[int(y[i])], clean_label=labels[int(before[i])], adversarial_label=labels[int(after[i])],
             clean=png((x[i] - threat.low) / size), adversarial=png((x_adv[i] - threat.low) / size),
             difference=png(0.5 + (x_adv[i] - x[i]) * amplification / size), amplification=amplification,
         )

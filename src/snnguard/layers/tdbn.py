@@ -32,4 +32,4 @@ class TDBN(nn.BatchNorm2d):
         )  # fmt: skip
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, scale={self.scale}"
+        return f"{self.num_features}, scale={self.scale}"

@@ -10,7 +10,8 @@ def fold(x: Tensor) -> Tensor:
 
 def unfold(x: Tensor, steps: int) -> Tensor:
     """[T*N, *F] -> [T, N, *F]; a view, in any memory layout."""
-    return x.unflatten(0, (steps, -1))
+    steps_first: Tensor = x.unflatten(0, (steps, -1))
+    return steps_first
 
 
 class OverTime(nn.Sequential):

@@ -18,9 +18,7 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.first = OverTime(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), plan.norm(outputs))
         self.neuron1 = plan.neuron()
-        self.second = OverTime(
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), plan.norm(outputs, alpha=BRANCH_ALPHA)
-        )
+        self.second = OverTime(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), plan.norm(outputs, alpha=BRANCH_ALPHA))
         self.shortcut: nn.Module | None = None
         if inputs != outputs or stride != 1:
             convolution = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)

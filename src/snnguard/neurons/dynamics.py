@@ -36,7 +36,7 @@ class Spike(torch.autograd.Function):
         return (u >= threshold).to(u.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
         return grad * ctx.surrogate.derivative(u - ctx.threshold), None, None
 

@@ -101,7 +101,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, g_spikes: Tensor | None, g_mean: Tensor | None, g_var: Tensor | None, g_hinge: Tensor | None, _: Any
     ) -> tuple[Tensor, None, None]:
         setting: _Setting = ctx.setting

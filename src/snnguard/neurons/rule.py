@@ -89,9 +89,7 @@ class SlopeRule(GradientRule):
     ) -> tuple[Tensor, Membrane | None]:
         with torch.no_grad():
             # The forward pass of every rule is this one function, so it cannot differ between rules.
-            spikes, seen = fused(
-                current, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants()
-            )
+            spikes, seen = fused(current, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants())
             slope = self.slope(current, spikes, dynamics)
         return _WithSlope.apply(current, spikes, slope), seen  # type: ignore[no-untyped-call]
 
@@ -104,7 +102,7 @@ class _WithSlope(torch.autograd.Function):
         return spikes.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         if ctx.static:
             grad = grad.sum(0, keepdim=True)

@@ -50,9 +50,7 @@ def judge(
     probe, seed = slice(0, 256), rng.derive(seed, "exhibits")
     record = record.with_exhibits(
         membranes=tuple(membranes(model, x[probe])),
-        curves=(
-            curve(model, x[probe], y[probe], attack=attack, threat=recipe.threat, radii=radii, seed=seed, name="PGD-20"),
-        ),
+        curves=(curve(model, x[probe], y[probe], attack=attack, threat=recipe.threat, radii=radii, seed=seed, name="PGD-20"),),
         pictures=pictures(model, x, y, attack=attack, threat=recipe.threat, labels=dataset.labels, seed=seed),
         epochs=tuple(run.epochs()),
     )

@@ -1,5 +1,6 @@
 """A recipe: one value that names everything a result depends on."""
 
+import copy
 import json
 import tomllib
 from collections.abc import Sequence
@@ -16,8 +17,6 @@ from snnguard.errors import InvalidRecipe, UnknownName
 from snnguard.networks import Network
 from snnguard.threat import Linf, Threat
 from snnguard.training import Training
-
-RecipeMaker = Any
 
 
 class Recipe(Choice):
@@ -68,13 +67,16 @@ def read(source: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises `InvalidRecipe` or `UnknownName` that say where, what was found and what is allowed.
     """
-    if source.endswith(".toml"):
-        data = _read_toml(Path(source))
-    else:
-        data = get(source).to_json()
+    data = _read_toml(Path(source)) if source.endswith(".toml") else get(source).to_json()
+    return Recipe.parse(overridden(data, overrides))
+
+
+def overridden(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of JSON data with dotted paths set, each given as `path=value`. Raises `InvalidRecipe`."""
+    data = copy.deepcopy(data)
     for override in overrides:
         _apply(data, override)
-    return Recipe.parse(data)
+    return data
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

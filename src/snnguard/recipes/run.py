@@ -1,15 +1,14 @@
 """A run: the folder that training writes, evaluation reads, and a report is made from.
 
-    recipe.json         the resolved recipe; a folder that holds another one is refused
-    metrics.jsonl       one line per epoch
-    state.safetensors   what an interrupted training goes on from (and state.previous.safetensors)
-    model.safetensors   the weights, with their card inside; model.json is the same card, to read
-    evaluation.json     the record of `evaluate`
+recipe.json         the resolved recipe; a folder that holds another one is refused
+metrics.jsonl       one line per epoch
+state.safetensors   what an interrupted training goes on from (and state.previous.safetensors)
+model.safetensors   the weights, with their card inside; model.json is the same card, to read
+evaluation.json     the record of `evaluate`
 """
 
 import contextlib
 import json
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,7 @@ def train(
         augmentation=augmentation, seed=recipe.seed, out=run.folder, report=report,
     )  # fmt: skip
     if outcome.finished:
-        card = {"recipe": recipe.to_json(), "data": dataset.describe(), "labels": list(dataset.labels)}
+        card: dict[str, Any] = {"recipe": recipe.to_json(), "data": dataset.describe(), "labels": list(dataset.labels)}
         card |= {"mean": list(dataset.mean), "std": list(dataset.std), "image_shape": list(dataset.image_shape)}
         card |= {"versions": versions(), "epochs": len(outcome.lines)}
         checksum = write_tensors(run.folder / "model.safetensors", model.state_dict(), card)

@@ -59,9 +59,7 @@ def robustness(records: Sequence[Record], *, kind: str = "linf") -> go.Figure:
     """
     linf = kind == "linf"
     title = f"Accuracy against radius ({ {'linf': 'L∞', 'l2': 'L2'}.get(kind, _text(kind)) })"
-    figure = _figure(
-        title, "radius eps (1/255 of the input range)" if linf else "radius eps (input units)", "accuracy (%)"
-    )
+    figure = _figure(title, "radius eps (1/255 of the input range)" if linf else "radius eps (input units)", "accuracy (%)")
     styles = {name: DASHES[i % 5] for i, name in enumerate(dict.fromkeys(c.name for r in records for c in r.curves))}
     for index, (record, name) in enumerate(zip(records, _escaped(records), strict=True)):
         if record.threat.get("kind", "linf") != kind:
@@ -122,9 +120,7 @@ def training(records: Sequence[Record]) -> dict[str, go.Figure]:
     return figures
 
 
-def _draw_epochs(
-    figure: go.Figure, records: Sequence[Record], key: str, dash: str, factor: float, *, suffix: bool
-) -> None:
+def _draw_epochs(figure: go.Figure, records: Sequence[Record], key: str, dash: str, factor: float, *, suffix: bool) -> None:
     for index, (record, name) in enumerate(zip(records, _escaped(records), strict=True)):
         values = [_logged(epoch, key) for epoch in record.epochs]
         if all(v is None for v in values):

@@ -34,9 +34,7 @@ class Optimiser(Choice):
         made.append(self._group(model.parameters(), taken, self.weight_decay, 1.0))
         return self.build([group for group in made if group["params"]])
 
-    def _group(
-        self, parameters: Iterable[nn.Parameter], taken: set[int], decay: float, scale: float
-    ) -> dict[str, Any]:
+    def _group(self, parameters: Iterable[nn.Parameter], taken: set[int], decay: float, scale: float) -> dict[str, Any]:
         fresh = [p for p in parameters if id(p) not in taken]
         taken.update(map(id, fresh))
         return {"params": fresh, "weight_decay": decay, "lr": self.learning_rate * scale, "scale": scale}

@@ -1,0 +1,37 @@
+"""snnguard report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snnguard import report as pages
+from snnguard.errors import RequestError
+from snnguard.record import Record
+
+from .main import app, console
+
+
+@app.command()
+def report(
+    sources: Annotated[list[Path], typer.Argument(metavar="RUN|RECORD...", help="Run folders or record files (JSON).")],
+    out: Annotated[Path, typer.Option(help="The page, or with --markdown the table.")] = Path("report.html"),
+    title: Annotated[str, typer.Option()] = "SNNGuard report",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown instead.")] = False,
+) -> None:
+    """One self-contained HTML page from records: table, pictures, curves, membranes, training. Needs no model, no GPU."""
+    records = [read(source) for source in sources]
+    if markdown:
+        print(pages.markdown(records))
+        return
+    pages.write(records, out, title=title)
+    console.print(pages.console(records))
+    console.print(f"Written: {out}")
+
+
+def read(source: Path) -> Record:
+    """The record of a run folder, or in a file. Raises `RequestError`."""
+    path = source / "evaluation.json" if source.is_dir() else source
+    if source.is_dir() and not path.exists():
+        raise RequestError(f"{source} has not been judged yet; run: snnguard evaluate {source}")
+    return Record.load(path)
