@@ -1,0 +1,57 @@
+# make demo | make test | make check | make bench: each sets up .venv by itself. Needs Python >= 3.11 and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench parity tables lock clean
+
+demo: $(READY)
+	$(BIN)/snnguard demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/step_cost.py
+
+# Parity with independent libraries, in an environment of its own.
+parity: .venv-parity/.ready
+	.venv-parity/bin/pytest tests/parity
+
+# The README's results table, made anew from results/.
+tables: $(READY)
+	$(BIN)/python results/make_tables.py
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "SNNGuard needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+.venv-parity/.ready: requirements.lock requirements-parity.lock requirements-parity-nodeps.lock pyproject.toml
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	.venv-parity/bin/pip install --quiet --disable-pip-version-check -r requirements-parity.lock
+	.venv-parity/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-parity-nodeps.lock
+	.venv-parity/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# New versions of everything that pyproject.toml asks for.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet torch==2.13.0 ".[dev]"
+	{ head -1 requirements.lock; .venv-lock/bin/pip freeze --exclude snnguard | sed 's/^\(torch==[0-9.]*\)+.*/\1/'; } > requirements.new
+	mv requirements.new requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-parity .venv-lock build
