@@ -19,7 +19,7 @@ from snnguard.evaluation import gather
 from snnguard.networks import Network, construct
 from snnguard.neurons import Triangle, Watch, fused, unroll
 from snnguard.training import SGD, Training
-from snnguard.training.fit import _Loop
+from snnguard.training.fit import Loop
 
 DEFENSES: dict[str, Defense] = {
     "plain": Stack(),
@@ -45,7 +45,7 @@ def steps(network: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:
             std=data.std,
         )
         training = Training(epochs=1000, batch_size=batch, optimiser=SGD(learning_rate=0.01))
-        loops[name] = _Loop(model, data.train, data.validation, defense, training, None, 0, None)
+        loops[name] = Loop(model, data.train, data.validation, defense, training, None, 0, None)
     times: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(rounds + 2):
         for name, loop in loops.items():

@@ -28,7 +28,7 @@ class Interval:
     high: float
 
     @classmethod
-    def of(cls, hits: int, total: int, confidence: float = 0.95) -> Self:
+    def of(cls, hits: int, total: int, *, confidence: float = 0.95) -> Self:
         """SOURCE: Wilson 1927. With no samples the interval is all of [0, 1] and the point is NaN."""
         if total == 0:
             return cls(point=math.nan, low=0.0, high=1.0)
@@ -68,8 +68,12 @@ class Flags:
 
     @classmethod
     def unpack(cls, packed: dict[str, Any]) -> Self:
-        number = int.from_bytes(base64.b64decode(packed["bits"]), "little")
-        return cls(tuple(bool(number >> i & 1) for i in range(packed["n"])))
+        """Raises `ValueError` if there are too few or too many bits for the number of samples."""
+        total, data = packed["n"], base64.b64decode(packed["bits"], validate=True)
+        number = int.from_bytes(data, "little")
+        if total < 0 or len(data) != (total + 7) // 8 or number >> total:
+            raise ValueError(f"the flags of {total} samples do not fit their {8 * len(data)} bits")
+        return cls(tuple(bool(number >> i & 1) for i in range(total)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +239,9 @@ class Record:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Raises `RequestError` if the data are no record of this schema."""
-        if data.get("schema") != SCHEMA:
-            raise RequestError(f"not a record of schema {SCHEMA} (found schema {data.get('schema')!r})")
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            found = f"schema {data.get('schema')!r}" if isinstance(data, dict) else type(data).__name__
+            raise RequestError(f"not a record of schema {SCHEMA} (found {found})")
         try:
             return cls(
                 **{k: data[k] for k in ("name", "threat", "suite", "stochastic", "notes")},
@@ -257,7 +262,7 @@ class Record:
                 pictures=tuple(Picture(**p) for p in data["pictures"]),
                 epochs=tuple(data["epochs"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RequestError(f"this record is damaged or made by another version: {error!r}") from None
 
     def save(self, path: Path) -> None:
@@ -267,7 +272,11 @@ class Record:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Reads a record. Raises `RequestError` that names the file if it is missing, not JSON or no record."""
-        return cls.from_json(read_json(path))
+        data = read_json(path)
+        try:
+            return cls.from_json(data)
+        except RequestError as error:
+            raise RequestError(f"{path}: {error}") from None
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -286,12 +295,13 @@ def write_atomic(path: Path, data: bytes) -> None:
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise RequestError(
             f"cannot write {path}: {error.strerror or error}; what was there before is untouched. "
             "Free some space or choose another folder, then run the same command again"
         ) from error
+    finally:
+        if temporary:  # still there after a fault or an interrupt only
+            Path(temporary).unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -36,7 +36,8 @@ def per_sample(x: Tensor, seed: int) -> list[torch.Generator]:
     """
     generators = []
     for image in x.detach().cpu().contiguous():
-        digest = hashlib.blake2b(image.numpy().tobytes(), digest_size=8).hexdigest()
+        # As bytes, since NumPy has no bfloat16.
+        digest = hashlib.blake2b(image.flatten().view(torch.uint8).numpy().tobytes(), digest_size=8).hexdigest()
         generators.append(torch.Generator().manual_seed(derive(seed, digest)))
     return generators
 

@@ -117,8 +117,12 @@ class L2(Threat, kind="l2"):
         return self.clip(x + self.eps * direction * share.reshape(-1, *[1] * (x.ndim - 1)))
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        length = _per_sample_norm(gradient)
-        return torch.where(length > 0, gradient / length.clamp_min(1e-30), torch.zeros_like(gradient))
+        if gradient.numel() == 0:
+            return torch.zeros_like(gradient)
+        # Scaled by the largest entry first: the squares of a confident model's gradient (1e-25 and less) vanish in float32.
+        peak = gradient.abs().amax(tuple(range(1, gradient.ndim)), keepdim=True)
+        scaled = gradient / peak
+        return torch.where(peak > 0, scaled / _per_sample_norm(scaled), torch.zeros_like(gradient))
 
 
 def _per_sample_norm(x: Tensor) -> Tensor:

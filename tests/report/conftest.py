@@ -33,7 +33,7 @@ def a_record(name: str, clean: int = 95, total: int = 100, attacks: Any = None, 
     values: dict[str, Any] = {
         "threat": {"kind": "linf", "eps": 8 / 255, "low": 0.0, "high": 1.0},
         "suite": "paper",
-        "labels": tuple(str(i % 10) for i in range(total)),
+        "labels": tuple(map(str, range(10))),
         "suspicions": (),
         "provenance": Provenance(
             command="snnguard evaluate runs/x",

@@ -1,13 +1,11 @@
 import re
 
 from snnguard.record import Interval
-from snnguard.report import comparable, overlap, sentences
+from snnguard.report import comparable, overlap, sentences, warning
 
 
 def test_intervals_that_do_not_overlap_make_a_winner(record):
-    text = sentences(
-        [record("undefended", 950, 1000, {"pgd-7/bptt": 20}), record("at", 900, 1000, {"pgd-7/bptt": 500})]
-    )
+    text = sentences([record("undefended", 950, 1000, {"pgd-7/bptt": 20}), record("at", 900, 1000, {"pgd-7/bptt": 500})])
     assert text.startswith("at keeps the most images right")
     assert "50.0 % (95 % interval 46.9 to 53.1)" in text
     assert "next: undefended, 2.0 %" in text
@@ -16,9 +14,7 @@ def test_intervals_that_do_not_overlap_make_a_winner(record):
 
 
 def test_overlapping_intervals_make_none(record):
-    text = sentences(
-        [record("undefended", 950, 1000, {"pgd-7/bptt": 490}), record("at", 900, 1000, {"pgd-7/bptt": 500})]
-    )
+    text = sentences([record("undefended", 950, 1000, {"pgd-7/bptt": 490}), record("at", 900, 1000, {"pgd-7/bptt": 500})])
     assert "overlaps with that of every other record: the data do not separate them" in text
     assert "no gain over undefended that the intervals could show: at" in text
 
@@ -53,38 +49,36 @@ def test_without_a_baseline_no_cost_is_claimed(record):
 
 
 def test_a_defense_below_the_baseline_is_said_to_be(record):
-    text = sentences(
-        [record("undefended", 950, 1000, {"pgd-7/bptt": 300}), record("a", 950, 1000, {"pgd-7/bptt": 100})]
-    )
+    text = sentences([record("undefended", 950, 1000, {"pgd-7/bptt": 300}), record("a", 950, 1000, {"pgd-7/bptt": 100})])
     assert text.startswith("undefended keeps the most")
     assert "below undefended: a" in text
 
 
 def test_a_good_fgsm_and_a_bad_worst_case_are_a_warning(record):
     masked = record("a", 950, 1000, {"fgsm/bptt": 700, "pgd-7/bptt": 50})
-    assert "FGSM alone flatters a (70.0 % against 5.0 % in the worst case)" in sentences([masked])
-    assert "masked gradients" in sentences([masked])
+    assert "FGSM alone flatters a (70.0 % against 5.0 % in the worst case)" in warning([masked])
+    assert "masked gradients" in warning([masked])
     for fgsm, pgd in ((700, 600), (60, 5), (700, 400)):
-        assert "Warning" not in sentences([record("a", 950, 1000, {"fgsm/bptt": fgsm, "pgd-7/bptt": pgd})])
+        assert not warning([record("a", 950, 1000, {"fgsm/bptt": fgsm, "pgd-7/bptt": pgd})])
 
 
 def test_another_rule_that_breaks_what_fgsm_through_bptt_could_not_is_a_warning(record):
-    assert "flatters a" in sentences([record("a", 950, 1000, {"fgsm/bptt": 700, "fgsm/rate": 40})])
+    assert "flatters a" in warning([record("a", 950, 1000, {"fgsm/bptt": 700, "fgsm/rate": 40})])
 
 
 def test_an_unbounded_attack_is_no_reason_for_a_warning(record, attack, loose):
-    text = sentences([record("a", 950, 1000, [attack("fgsm/bptt", 700, 1000), loose("cw", 0, 1000)])])
-    assert "Warning" not in text
-    assert "70.0 %" in text
+    judged = record("a", 950, 1000, [attack("fgsm/bptt", 700, 1000), loose("cw", 0, 1000)])
+    assert not warning([judged])
+    assert "70.0 %" in sentences([judged])
 
 
 def test_suspicions_are_mentioned(record, suspicion):
-    assert "before quoting a" in sentences([record("a", attacks={"fgsm/bptt": 9}, suspicions=(suspicion(),))])
+    assert "before quoting a" in warning([record("a", attacks={"fgsm/bptt": 9}, suspicions=(suspicion(),))])
 
 
-def test_no_better_than_a_constant_answer(record):
-    assert "10.0 % of always answering" in sentences([record("a", 950, 1000, {"pgd-7/bptt": 90})])
-    assert "always answering" not in sentences([record("a", 950, 1000, {"pgd-7/bptt": 500})])
+def test_no_better_than_guessing(record):
+    assert "10.0 % of guessing" in sentences([record("a", 950, 1000, {"pgd-7/bptt": 90})])
+    assert "guessing" not in sentences([record("a", 950, 1000, {"pgd-7/bptt": 500})])
 
 
 def test_what_cannot_be_compared_is_not_ranked(record):
@@ -114,8 +108,8 @@ def test_a_baseline_that_was_not_attacked_is_not_compared_in_the_worst_case(reco
     assert "b still classifies" in text
 
 
-def test_at_most_three_sentences(page):
-    assert len(re.findall(r"[a-z)]\.(?= |$)", sentences(page))) <= 3
+def test_at_most_two_sentences(page):
+    assert len(re.findall(r"[a-z)]\.(?= |$)", sentences(page))) <= 2
 
 
 def test_overlap_is_symmetric_and_includes_touching():

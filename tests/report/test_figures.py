@@ -86,9 +86,7 @@ def test_a_histogram_has_area_one_and_its_gaussian_the_right_peak(record, membra
 
 
 def test_the_window_is_shaded_and_the_threshold_drawn(record, membrane):
-    figure = figures.membranes(
-        [record("a", membranes=(membrane("conv1"),)), record("b", membranes=(membrane("conv1"),))]
-    )
+    figure = figures.membranes([record("a", membranes=(membrane("conv1"),)), record("b", membranes=(membrane("conv1"),))])
     assert [(s.type, s.x0, s.x1) for s in figure["conv1"].layout.shapes] == [("rect", -1.0, 1.0), ("line", 0, 0)]
 
 

@@ -154,9 +154,7 @@ def test_what_users_wrote_stays_text(record, attack, curve, membrane, picture, e
 
 def test_no_records_no_samples_and_not_a_number(record, attack, membrane, curve):
     Reader(render([]))
-    empty = record(
-        "a", 0, 0, [attack("fgsm/bptt", 0, 0, mean_l2=math.nan, mean_linf=math.nan)], curves=(curve(0, [0]),)
-    )
+    empty = record("a", 0, 0, [attack("fgsm/bptt", 0, 0, mean_l2=math.nan, mean_linf=math.nan)], curves=(curve(0, [0]),))
     reader = Reader(own(render([empty, record("b")])))
     assert "nan %" not in " ".join(reader.text)
 

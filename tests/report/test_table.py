@@ -87,9 +87,7 @@ def test_a_suspicion_marks_row_worst_case_and_the_attacks_that_it_names(record, 
     assert table.rows[0].marks == table.rows[0].worst.marks == ("†1",)
     assert [c.marks for c in table.rows[0].attacks] == [(), ("†1",), ()]
     assert not any([table.rows[1].marks, table.rows[1].worst.marks, *(c.marks for c in table.rows[1].attacks)])
-    assert [(n.mark, n.code, n.messages) for n in table.notes] == [
-        ("†1", "zero", (("a", "pgd-10/bptt has no gradient"),))
-    ]
+    assert [(n.mark, n.code, n.messages) for n in table.notes] == [("†1", "zero", (("a", "pgd-10/bptt has no gradient"),))]
     for text in (markdown([suspect, honest]), shown([suspect, honest])):
         assert "a †1" in text
         assert "pgd-10/bptt has no gradient" in text

@@ -40,12 +40,14 @@ class Attack(Choice):
         check_labels(x, y)
         if len(x) == 0:
             return x.clone()
-        x = x.detach()
+        x, y = x.detach(), y.long()
         with frozen(model), rng.scope(seed):
             aim = self._aim(model, x, y, seed, targets)
             x_adv = self.run(model, x, y if aim is None else aim, threat, seed, aim is not None).detach()
-        if x_adv.shape != x.shape or not torch.isfinite(x_adv).all():
-            raise AttackFault(f"{self} returned {tuple(x_adv.shape)} with NaN or another shape; asked {tuple(x.shape)}")
+        if x_adv.shape != x.shape or x_adv.dtype != x.dtype:
+            raise AttackFault(f"{self} returned {x_adv.dtype} {tuple(x_adv.shape)}; asked {x.dtype} {tuple(x.shape)}")
+        if not torch.isfinite(x_adv).all():
+            raise AttackFault(f"{self} returned NaN or infinity")
         if not self.bounded:
             return threat.clip(x_adv)
         inside = threat.contains(x_adv, x, atol=1e-4)
@@ -66,13 +68,14 @@ class Attack(Choice):
     def _aim(self, model: Model, x: Tensor, y: Tensor, seed: int, targets: Tensor | None) -> Tensor | None:
         if targets is not None:
             check_labels(x, targets)
-            return targets
+            return targets.long()
         if self.target is None:
             return None
         logits = predict(model, x)
         classes = logits.shape[1]
         if classes < 2:
             raise InvalidInput("a targeted attack needs at least two classes")
+        check_labels(x, y, classes)
         if self.target == "least-likely":
             return logits.scatter(1, y[:, None], torch.inf).argmin(1)
         shift = 1 + (rng.uniform(x.flatten(1), rng.derive(seed, "target"))[:, 0] * (classes - 1)).long()

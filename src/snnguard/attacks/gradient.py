@@ -10,7 +10,7 @@ from snnguard.choice import Choice
 from snnguard.neurons import GradientRule, use_rule
 
 from .loss import CrossEntropy, Loss
-from .model import Model
+from .model import Model, check_labels
 
 
 class Ascent(NamedTuple):
@@ -46,8 +46,11 @@ class InputGradient(Choice):
         x = x.detach().requires_grad_()
         with torch.enable_grad(), rule_on(model, self.rule):
             logits = model(x)
+            check_labels(x, y, logits.shape[1])
             loss = self.loss(logits.float() if logits.dtype != torch.float64 else logits, y, targeted=targeted)
-            (gradient,) = torch.autograd.grad(loss.sum(), x)
+            gradient = torch.zeros_like(x)
+            if loss.requires_grad:  # else the model has cut the graph: no gradient at all, which `evaluate` reports
+                (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True, materialize_grads=True)
         return Ascent(loss.detach(), logits.detach(), gradient)
 
 

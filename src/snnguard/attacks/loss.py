@@ -18,7 +18,6 @@ class Loss(Choice):
     def per_sample(self, logits: Tensor, y: Tensor) -> Tensor:
         """[N] from logits [N, K] and classes [N], untargeted."""
 
-    @final
     def __call__(self, logits: Tensor, y: Tensor, *, targeted: bool) -> Tensor:
         return -self.per_sample(logits, y) if targeted else self.per_sample(logits, y)
 
@@ -43,6 +42,10 @@ class Margin(Loss, kind="margin"):
 
     def per_sample(self, logits: Tensor, y: Tensor) -> Tensor:
         return margin(logits, y).clamp(max=self.confidence)
+
+    def __call__(self, logits: Tensor, y: Tensor, *, targeted: bool) -> Tensor:
+        # The cap comes after the sign: capping first would leave a targeted attack without a gradient until it succeeds.
+        return (-margin(logits, y)).clamp(max=self.confidence) if targeted else self.per_sample(logits, y)
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

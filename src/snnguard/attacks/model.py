@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from snnguard.errors import InvalidInput
 
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 Model = Callable[[Tensor], Tensor]
 """Raw images [N, *F] to logits [N, K]; normalisation, encoding, time and readout inside; no state between calls."""
 
@@ -41,7 +43,7 @@ def predict(model: Model, x: Tensor, *, draws: int = 1, batch_size: int = 256) -
 
 def check_labels(x: Tensor, y: Tensor, classes: int | None = None) -> None:
     """Raises `InvalidInput` unless `y` is one integer class per image (below `classes`, where it is known)."""
-    if not isinstance(y, Tensor) or y.is_floating_point() or y.ndim != 1 or len(y) != len(x):
+    if not isinstance(y, Tensor) or y.dtype not in INTEGERS or y.ndim != 1 or len(y) != len(x):
         found = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise InvalidInput(f"labels must be an integer tensor [{len(x)}], one per image; found {found}")
     if len(y) and (int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes)):

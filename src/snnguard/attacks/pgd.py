@@ -112,11 +112,13 @@ def bim(
 
 @named(Attack, "mifgsm")
 def mifgsm(
-    *, steps: int = 10, step_size: float | None = None, step_fraction: float = 0.1, momentum: float = 1.0,
+    *, steps: int = 10, step_size: float | None = None, step_fraction: float | None = None, momentum: float = 1.0,
     early_stop: bool = False, gradient: InputGradient | None = None, target: Target | None = None,
 ) -> PGD:  # fmt: skip
     """BIM along a running average of normalised gradients. SOURCE: Dong 2018, decay 1, step eps / steps."""
+    if step_fraction is None:
+        step_fraction = 1 / max(1, steps) if step_size is None else 0.25
     return PGD(
-        steps=steps, step_size=step_size, step_fraction=step_fraction if step_size is None else 0.25,
-        momentum=momentum, random_start=False, early_stop=early_stop, gradient=gradient or InputGradient(), target=target,
+        steps=steps, step_size=step_size, step_fraction=step_fraction, momentum=momentum, random_start=False,
+        early_stop=early_stop, gradient=gradient or InputGradient(), target=target,
     )  # fmt: skip

@@ -35,6 +35,7 @@ def evaluate(
                                    seed=seed, out=out))  # fmt: skip
     console.print(report.console(records))
     console.print(report.sentences(records))
+    console.print(report.warning(records))
 
 
 def judge_shown(

@@ -27,13 +27,14 @@ class Stack(Defense, kind="stack"):
 
     def __init__(self, parts: tuple[Defense, ...] = (), **rest: Any) -> None:
         super().__init__(**{"parts": parts, **rest})
+        self._refuse_conflicts()  # not in a validator: pydantic would turn the `DefenseConflict` into an error of its own
 
     @field_validator("parts", mode="after")
     @classmethod
     def _flat(cls, parts: tuple[Defense, ...]) -> tuple[Defense, ...]:
         return tuple(one for part in parts for one in (part.parts if isinstance(part, Stack) else (part,)))
 
-    def model_post_init(self, _: Any) -> None:
+    def _refuse_conflicts(self) -> None:
         kinds = [part.kind for part in self.parts]
         for kind in kinds:
             if kinds.count(kind) > 1:

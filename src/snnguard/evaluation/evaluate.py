@@ -19,7 +19,7 @@ from snnguard.threat import Threat
 from .checks import Evidence, suspicions
 from .partial import Partial, digest
 from .provenance import gather
-from .suite import Entry, Suite
+from .suite import Entry, Suite, rule_name
 
 Report = Callable[[str, int, int], None]
 PROBE = 256
@@ -59,7 +59,7 @@ def evaluate(
     if not (isinstance(model, nn.Module) and neurons_of(model)):
         suite = suite.without_rules()
     suite = suite.extended(required)
-    judge = _Judge(model, x, y, suite, threat, seed, batch_size, eval_draws, partial)
+    judge = _Judge(model, x, y.long(), suite, threat, seed, batch_size, eval_draws, partial)
     clean = judge.clean()
     results = []
     for entry in suite.entries:
@@ -68,8 +68,8 @@ def evaluate(
     evidence = Evidence(
         clean=clean,
         results=tuple(results),
-        zero_gradients={_name(rule): judge.zero_gradient_share(rule) for rule in sorted(rules, key=_name)},
-        forward_gap={_name(rule): judge.forward_gap(rule) for rule in sorted(rules, key=_name) if rule is not None},
+        zero_gradients={rule_name(rule): judge.zero_gradient_share(rule) for rule in sorted(rules, key=rule_name)},
+        forward_gap={rule_name(rule): judge.forward_gap(rule) for rule in sorted(rules, key=rule_name) if rule is not None},
         stochastic=judge.stochastic,
     )
     judge.partial.finish()
@@ -85,10 +85,12 @@ class _Judge:
         eval_draws: int | None, partial: Path | None,
     ) -> None:  # fmt: skip
         self.model, self.x, self.y, self.threat, self.seed, self.batch_size = model, x, y, threat, seed, batch_size
-        self.stochastic = self._is_stochastic()
+        logits = self._two_looks()
+        self.stochastic = not torch.equal(*logits)
         self.eval_draws = eval_draws or (10 if self.stochastic else 1)
         asked = [suite.to_json(), threat.to_json(), seed, batch_size, self.eval_draws]
-        self.partial = Partial(partial, digest(model, x, y, asked))
+        # The weights alone do not say what the network computes (steps, encoder, neuron), so its logits are part of the key.
+        self.partial = Partial(partial, digest(model, [x, y, *logits], asked))
         self._shares: dict[str, float] = {}
 
     def clean(self) -> Flags:
@@ -112,7 +114,7 @@ class _Judge:
         attacked = max(1, clean.hits)
         return AttackResult(
             name=entry.name, attack={**entry.attack.to_json(), "bounded": entry.attack.bounded},
-            rule=_name(gradient.rule) if gradient else "", correct=Flags(tuple(correct.tolist())),
+            rule=rule_name(gradient.rule) if gradient else "", correct=Flags(tuple(correct.tolist())),
             seed=self._seed(entry.name), seconds=round(seconds, 3), draws=gradient.draws if gradient else 1,
             eval_draws=self.eval_draws, mean_linf=linf / attacked, mean_l2=l2 / attacked,
             zero_gradient_share=self.zero_gradient_share(gradient.rule) if gradient else None,
@@ -134,7 +136,7 @@ class _Judge:
 
     def zero_gradient_share(self, rule: GradientRule | None) -> float:
         """The share of the first images for which the gradient of the cross-entropy is zero in every pixel."""
-        name = _name(rule)
+        name = rule_name(rule)
         if name not in self._shares:
             x, y = self.x[:PROBE], self.y[:PROBE]
             with frozen(self.model), rng.scope(rng.derive(self.seed, "zero-gradient")):
@@ -154,13 +156,14 @@ class _Judge:
                 ruled = self.model(x)
         return float((own - ruled).abs().max())
 
-    def _is_stochastic(self) -> bool:
+    def _two_looks(self) -> list[Tensor]:
+        """The logits of the first images under two seeds; they differ where the model is random."""
         x = self.x[: min(32, len(self.x))]
         logits = []
         for seed in (0, 1):
             with rng.scope(rng.derive(self.seed, "stochastic", seed)):
                 logits.append(predict(self.model, x))
-        return not torch.equal(*logits)
+        return logits
 
     def _right(self, x: Tensor, y: Tensor, purpose: str) -> Tensor:
         with rng.scope(rng.derive(self._seed(purpose), "judgement")):
@@ -172,7 +175,3 @@ class _Judge:
 
     def _seed(self, name: str) -> int:
         return rng.derive(self.seed, name)
-
-
-def _name(rule: GradientRule | None) -> str:
-    return "own" if rule is None else rule.kind

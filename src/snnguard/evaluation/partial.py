@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 
-def digest(model: object, x: Tensor, y: Tensor, asked: Any) -> str:
-    """16 hex digits of the weights, the images, the labels and what was asked of them."""
+def digest(model: object, evidence: Sequence[Tensor], asked: Any) -> str:
+    """16 hex digits of the weights, of the tensors that the result depends on, and of what was asked."""
     sha = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
-    tensors = [x, y, *(model.state_dict().values() if isinstance(model, nn.Module) else [])]
+    tensors = [*evidence, *(model.state_dict().values() if isinstance(model, nn.Module) else [])]
     for tensor in tensors:
         sha.update(str((tensor.dtype, tuple(tensor.shape))).encode())
         sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -40,6 +41,7 @@ class Partial:
         """Keeps the result of a batch, in memory and on disk. The leading line break ends a half-written line."""
         self._done[attack, batch] = result
         if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
                 file.write("\n" + json.dumps({"attack": attack, "batch": batch, "result": result}))
 

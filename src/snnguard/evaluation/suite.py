@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from snnguard.attacks import CW, PGD, Attack, GaussianNoise, InputGradient, UniformNoise, bim, fgsm, rfgsm
 from snnguard.choice import Choice, unknown
@@ -13,6 +13,11 @@ PAPER_STEP = 0.01 / (8 / 255)
 """The papers' step of 0.01 at eps = 8/255, as a fraction of eps, so that a suite serves every radius."""
 
 RULES: tuple[GradientRule, ...] = (BPTT(), RateGradient())
+
+
+def rule_name(rule: GradientRule | None) -> str:
+    """The name of a rule in records: its kind, with the settings that differ from the defaults; "own" for none."""
+    return "own" if rule is None else str(rule).removesuffix("()")
 
 
 class Entry(Choice):
@@ -29,15 +34,24 @@ class Entry(Choice):
 
 
 class Suite(Choice):
-    """Attacks in order; the worst case per sample is taken over all that keep to the threat."""
+    """Attacks in order, each name once; the worst case per sample is taken over all that keep to the threat."""
 
     name: str = Field(min_length=1)
     entries: tuple[Entry, ...]
 
+    @field_validator("entries")
+    @classmethod
+    def _names_differ(cls, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        names = [entry.name for entry in entries]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"results are kept by name, so each may stand once; found twice: {', '.join(twice)}")
+        return entries
+
     def extended(self, required: Sequence[Attack]) -> "Suite":
         """The suite with attacks that a defense declares necessary, under the names "adaptive-1", ..."""
         extra = tuple(Entry(name=f"adaptive-{i}", attack=attack) for i, attack in enumerate(required, 1))
-        return self.model_copy(update={"entries": (*self.entries, *extra)})
+        return Suite(name=self.name, entries=(*self.entries, *extra))
 
     def without_rules(self) -> "Suite":
         """For a model without spiking neurons: each attack once, with the model's own gradient."""
@@ -68,7 +82,7 @@ def paper(*, draws: int = 1, rules: Sequence[GradientRule] = RULES) -> Suite:
             pgd = PGD(steps=steps, step_fraction=PAPER_STEP, early_stop=early, gradient=gradient)
             attacks.append((f"pgd-{steps}", pgd))
         attacks.append(("cw", CW(gradient=gradient)))
-        entries += [Entry(name=f"{name}/{rule.kind}", attack=attack) for name, attack in attacks]
+        entries += [Entry(name=f"{name}/{rule_name(rule)}", attack=attack) for name, attack in attacks]
     entries += [Entry(name="gaussian", attack=GaussianNoise()), Entry(name="uniform", attack=UniformNoise())]
     return Suite(name="paper", entries=tuple(entries))
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from snnguard.errors import RequestError
+
 
 class Normalize(nn.Module):
     """(x - mean) / std per channel, [N, C, H, W]. The constants follow the model to its device.
@@ -18,7 +20,7 @@ class Normalize(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std) or not all(s > 0 for s in std):
-            raise ValueError(f"mean and std need one value per channel and std > 0, found {mean} and {std}")
+            raise RequestError(f"mean and std need one value per channel and std > 0, found {mean} and {std}")
         self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
 

@@ -101,6 +101,11 @@ def construct(
     seed: int = 0,
 ) -> SpikingClassifier:  # fmt: skip
     """A freshly initialised network; the same seed gives the same weights, and no global generator moves."""
+    if len(image_shape) != 3 or min(image_shape) < 1 or classes < 1:
+        raise RequestError(
+            "a network needs image_shape=(channels, height, width) and at least one class, "
+            f"found {tuple(image_shape)} and {classes}"
+        )
     channels, height, width = (int(v) for v in image_shape)
     names()
     plan = Plan(network=network, classes=classes, image_shape=(channels, height, width))

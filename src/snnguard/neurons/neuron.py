@@ -30,7 +30,7 @@ class LIF(Dynamics, kind="lif"):
         """Whether two calls in eval mode can differ."""
         return False
 
-    def noise(self, current: Tensor, steps: int, training: bool) -> Tensor | None:  # noqa: ARG002
+    def noise(self, current: Tensor, *, steps: int, training: bool) -> Tensor | None:  # noqa: ARG002
         """What this neuron adds to its membrane in each step, [T, N, *F], or nothing."""
         return None
 
@@ -51,7 +51,7 @@ class NLIF(LIF, kind="nlif"):
     def noisy(self) -> bool:
         return self.inference_noise and self.sigma > 0
 
-    def noise(self, current: Tensor, steps: int, training: bool) -> Tensor | None:
+    def noise(self, current: Tensor, *, steps: int, training: bool) -> Tensor | None:
         if self.sigma == 0 or not (training or self.inference_noise):
             return None
         return torch.randn((steps, *current.shape[1:]), device=current.device, dtype=current.dtype) * self.sigma
@@ -76,7 +76,7 @@ class Neuron(nn.Module):
         if current.shape[0] not in (1, self.steps):
             raise RequestError(f"this neuron runs for {self.steps} steps, found a current of shape {tuple(current.shape)}")
         precise = current.float() if current.dtype in (torch.bfloat16, torch.float16) else current
-        noise = self.settings.noise(precise, self.steps, self.training)
+        noise = self.settings.noise(precise, steps=self.steps, training=self.training)
         if noise is not None:
             precise = precise + noise
         rule = self.rule or BPTT()

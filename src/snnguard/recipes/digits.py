@@ -33,8 +33,8 @@ def undefended() -> Recipe:
 
 @recipe
 def mpd_sgr() -> Recipe:
-    """MPD-SGR; 20 epochs are short, so eta is larger than the paper's 0.05 for 300."""
-    return _digits("mpd-sgr", MPDSGR(eta=1.0))
+    """MPD-SGR; eta chosen on the validation split from 0.05, 0.1, 0.2, 0.4, 1 (the paper's 0.05 is for 300 epochs)."""
+    return _digits("mpd-sgr", MPDSGR(eta=0.4))
 
 
 @recipe
@@ -63,8 +63,8 @@ def at() -> Recipe:
 
 @recipe
 def at_mpd_sgr() -> Recipe:
-    """Adversarial training and MPD-SGR."""
-    return _digits("at-mpd-sgr", Stack(parts=(CRAFTED, MPDSGR(eta=0.5))))
+    """Adversarial training and MPD-SGR; eta chosen on the validation split from 0.05, 0.1, 0.2, 0.4."""
+    return _digits("at-mpd-sgr", Stack(parts=(CRAFTED, MPDSGR(eta=0.05))))
 
 
 @recipe

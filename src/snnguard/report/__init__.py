@@ -9,7 +9,7 @@ report.sentences(records)                       # what it means, in words
 """
 
 from . import figures
-from .explain import comparable, overlap, sentences
+from .explain import comparable, overlap, sentences, warning
 from .page import render, write
 from .table import Cell, Column, Note, Row, Table, console, markdown, names, rows, threat_text
 
@@ -29,5 +29,6 @@ __all__ = [
     "rows",
     "sentences",
     "threat_text",
+    "warning",
     "write",
 ]

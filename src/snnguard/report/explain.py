@@ -1,10 +1,9 @@
-"""What the numbers of a report mean, in two or three plain sentences, computed from the numbers alone.
+"""What the numbers of a report mean, in two plain sentences and a warning, computed from the numbers alone.
 
 Two accuracies are called different only if their 95 % intervals do not overlap, which asks for more than a test of the
 difference would: these sentences stay silent rather than claim too much.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 from snnguard.record import Interval, Record
@@ -13,7 +12,7 @@ from .table import column_of, full, names, strongest, threat_text
 
 
 def sentences(records: Sequence[Record]) -> str:
-    """Who stands best under the worst case, what it costs in clean accuracy, and what should make one suspicious.
+    """Two sentences: who stands best under the worst case, and what it costs in clean accuracy.
 
     The first record is the undefended baseline if its name contains "undefended".
     """
@@ -24,8 +23,13 @@ def sentences(records: Sequence[Record]) -> str:
     judged = [(name, record) for name, record in named if len(record.clean)]
     parts = [f"{_list(empty)}: no images were judged, so nothing can be said."] if empty else []
     if judged:
-        parts += [_worst(judged) + _gain(judged) + ".", _clean(judged), _warning(judged)]
+        parts += [_worst(judged) + _gain(judged) + ".", _clean(judged)]
     return " ".join(part for part in parts if part)
+
+
+def warning(records: Sequence[Record]) -> str:
+    """One sentence on what should make a reader suspicious, or nothing."""
+    return _warning([(name, record) for name, record in zip(names(records), records, strict=True) if len(record.clean)])
 
 
 def overlap(a: Interval, b: Interval) -> bool:
@@ -62,13 +66,10 @@ def _worst(named: Sequence[tuple[str, Record]]) -> str:
 
 
 def _chance(record: Record) -> str:
-    """A remark if the share is not clearly above that of always giving the most frequent label."""
-    if not record.labels:
+    """A remark if the share is not clearly above that of guessing among the classes."""
+    if not record.labels or record.worst.low > 1 / len(record.labels):
         return ""
-    share = max(Counter(record.labels).values()) / len(record.labels)
-    if record.worst.low > share:
-        return ""
-    return f" (not clearly more than the {100 * share:.1f} % of always answering the most frequent class)"
+    return f" (not clearly more than the {100 / len(record.labels):.1f} % of guessing)"
 
 
 def _gain(named: Sequence[tuple[str, Record]]) -> str:

@@ -12,12 +12,12 @@ from plotly.offline import get_plotlyjs
 from snnguard.record import AttackResult, Record, write_atomic
 
 from . import figures
-from .explain import sentences
+from .explain import sentences, warning
 from .table import full, names, printable, rows, threat_text
 
 
 def render(records: Sequence[Record], *, title: str = "SNNGuard report", summary: str = "") -> str:
-    """The page as HTML. Without a `summary` it opens with `sentences(records)`. All text is escaped."""
+    """The page as HTML. Without a `summary` it opens with `sentences(records)`; what should make one suspicious follows. All text is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"full": full, "printable": printable}
     template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
@@ -27,6 +27,7 @@ def render(records: Sequence[Record], *, title: str = "SNNGuard report", summary
     return template.render(
         title=printable(title),
         summary=summary or sentences(records),
+        warning=warning(records),
         facts=_facts(records),
         table=table,
         inside=inside,

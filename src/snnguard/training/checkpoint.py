@@ -19,11 +19,16 @@ from snnguard.errors import CheckpointError
 from snnguard.record import write_atomic
 
 
+SEALED = {"card", "sha256", "seal"}
+"""What the metadata holds; the seal is missing in files of the first version."""
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], card: dict[str, Any], *, keep_previous: bool = False) -> str:
     """Writes tensors and card as one file, atomically, and returns the checksum of the tensors (sha256)."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     checksum = _checksum(held)
-    data = save(held, metadata={"card": json.dumps(card), "sha256": checksum})
+    metadata = {"card": json.dumps(card), "sha256": checksum}
+    data = save(held, metadata=metadata | {"seal": _seal(held, metadata)})
     if keep_previous and path.exists():
         write_atomic(previous(path), path.read_bytes())
     write_atomic(path, data)
@@ -43,8 +48,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} is damaged or half-written ({error}); use another checkpoint") from None
     except KeyError:
         raise CheckpointError(f"{path} was not written by SNNGuard: its card or checksum is missing") from None
-    if _checksum(tensors) != checksum:
-        raise CheckpointError(f"{path} is damaged: its tensors do not match its checksum; use another checkpoint")
+    if (
+        _checksum(tensors) != checksum
+        or metadata.keys() - SEALED
+        or metadata.get("seal") not in (None, _seal(tensors, metadata))
+    ):
+        raise CheckpointError(f"{path} is damaged: its content does not match its checksum; use another checkpoint")
     return tensors, card | {"sha256": checksum}
 
 
@@ -54,7 +63,11 @@ def previous(path: Path) -> Path:
 
 
 def read_latest(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest readable state, or None if there never was one. A damaged newest one is passed over with a warning."""
+    """The newest readable state, or None if there never was one.
+
+    A damaged newest one is passed over with a warning and set aside, so that the next save cannot put it in the place
+    of its good predecessor.
+    """
     if not path.exists() and not previous(path).exists():
         return None
     try:
@@ -62,8 +75,11 @@ def read_latest(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     except CheckpointError as error:
         if not previous(path).exists():
             raise
+        state = read_tensors(previous(path))
+        if path.exists():
+            path.replace(path.with_name(f"{path.stem}.damaged{path.suffix}"))
         warnings.warn(f"{error}. Going on from the one before it, {previous(path).name}", stacklevel=2)
-        return read_tensors(previous(path))
+        return state
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -105,6 +121,12 @@ def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor
             _, index, name = key.split(".", 2)
             state.setdefault(int(index), {})[name] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _seal(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """Covers what the checksum of the bytes does not: the card, and the type and shape of every tensor."""
+    forms = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in sorted(tensors)]
+    return hashlib.sha256(json.dumps([metadata["card"], metadata["sha256"], forms]).encode()).hexdigest()
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:

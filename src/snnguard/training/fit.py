@@ -72,24 +72,27 @@ def fit(
     anywhere and resumed ends with the same bits as one that was not. `report(step, steps, line)` is called after each
     step. Raises `Diverged` when the loss is no longer finite; the last saved state is then untouched.
     """
-    loop = _Loop(model, train, validation, defense, training, augmentation, seed, out)
+    loop = Loop(model, train, validation, defense, training, augmentation, seed, out)
     loop.resume()
     with graceful() as stop_asked:
         while loop.progress.step < loop.steps:
             line = loop.step()
             if report is not None:
                 report(loop.progress.step, loop.steps, line)
+            stopping = stop_asked()  # asked once: whoever leaves has saved
             if loop.progress.step % loop.per_epoch == 0 or loop.progress.step == loop.steps:
                 loop.end_epoch()
-            elif stop_asked() or time.monotonic() - loop.saved > training.checkpoint_seconds:
+            elif stopping or time.monotonic() - loop.saved > training.checkpoint_seconds:
                 loop.save()
-            if stop_asked():
+            if stopping:
                 break
     finished = loop.progress.step == loop.steps
     return Outcome(lines=loop.progress.lines, finished=finished, steps=loop.progress.step)
 
 
-class _Loop:
+class Loop:
+    """Model, optimiser and place in training, with the few things that are done with them."""
+
     def __init__(
         self, model: nn.Module, train: Split, validation: Split, defense: Defense, training: Training,
         augmentation: Augmentation | None, seed: int, out: Path | None,
@@ -138,7 +141,11 @@ class _Loop:
             self.optimiser.zero_grad(set_to_none=True)
             self.fabric.backward(loss)
             if self.training.clip_norm:
-                self.fabric.clip_gradients(self.wrapped, self.optimiser, max_norm=self.training.clip_norm)
+                norm = self.fabric.clip_gradients(
+                    self.wrapped, self.optimiser, max_norm=self.training.clip_norm, error_if_nonfinite=False
+                )
+                if norm is not None and not torch.isfinite(norm):
+                    raise Diverged(f"the gradient is not finite at step {index}; lower the learning rate")
             self.optimiser.step()
             defense.constrain(model, step)
         self.progress.step += 1
@@ -175,8 +182,10 @@ class _Loop:
 
     def resume(self) -> None:
         """Goes on from the newest readable state, if there is one; metrics written after it are made again."""
-        latest = None if self.out is None else read_latest(self.out / "state.safetensors")
-        if latest is None or self.out is None:
+        if self.out is None:
+            return
+        latest = read_latest(self.out / "state.safetensors")
+        if latest is None:
             return
         tensors, card = latest
         weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}

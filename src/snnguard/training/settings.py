@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from snnguard.choice import Choice
+from snnguard.errors import RequestError
 
 from .optimiser import SGD, Optimiser
 
@@ -40,9 +41,10 @@ class Training(Choice):
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that "auto" stands for here: CUDA, else Apple's, else the CPU."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The device that "auto" stands for here: CUDA, else Apple's, else the CPU. Raises `RequestError` for an absent one."""
+    present = [name for name, there in (("cuda", torch.cuda), ("mps", torch.backends.mps)) if there.is_available()]
+    if device not in ("auto", "cpu", *present):
+        raise RequestError(
+            f"this machine has no {device} device that PyTorch can use; choose auto or {', '.join([*present, 'cpu'])}"
+        )
+    return torch.device([*present, "cpu"][0] if device == "auto" else device)

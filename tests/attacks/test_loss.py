@@ -1,0 +1,58 @@
+"""Losses against their definitions, written out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from snnguard.attacks import CrossEntropy, Loss, Margin
+
+NEGATIVE = torch.tensor([[-1.0, -5.0, -3.0], [-7.0, -2.0, -4.0]])
+
+
+def test_cross_entropy_by_hand() -> None:
+    loss = CrossEntropy()(torch.tensor([[0.0, math.log(3.0)]]), torch.tensor([0]), targeted=False)
+    torch.testing.assert_close(loss, torch.tensor([math.log(4.0)]))  # softmax gives 1/4
+
+
+def test_the_runner_up_is_right_where_all_other_logits_are_negative() -> None:
+    # The masked form of the published codes would take max(0, ...) = 0 as the runner-up here.
+    wide = Margin(confidence=100)
+    assert wide(NEGATIVE, torch.tensor([0, 0]), targeted=False).tolist() == [-3 + 1, -2 + 7]
+    assert wide(NEGATIVE, torch.tensor([0, 0]), targeted=True).tolist() == [-1 + 3, -7 + 2]
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_margin_is_capped_on_the_side_of_success(targeted: bool) -> None:
+    y = torch.tensor([0, 1]) if targeted else torch.tensor([1, 2])  # successes by 2, 2 and 4, 2
+    for cap in (0.0, 1.0):
+        assert Margin(confidence=cap)(NEGATIVE, y, targeted=targeted).tolist() == [cap, cap]
+    failures = torch.tensor([1, 0]) if targeted else torch.tensor([0, 1])
+    assert Margin()(NEGATIVE, failures, targeted=targeted).tolist() == ([-4.0, -5.0] if targeted else [-2.0, -2.0])
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_margin_has_a_gradient_until_it_succeeds(targeted: bool) -> None:
+    logits = NEGATIVE.clone().requires_grad_()
+    y = torch.tensor([1, 0]) if targeted else torch.tensor([0, 1])
+    (gradient,) = torch.autograd.grad(Margin()(logits, y, targeted=targeted).sum(), logits)
+    # Own logit, then the strongest other one; the third takes no part.
+    expected = [[-1.0, 1.0, 0.0], [1.0, -1.0, 0.0]] if targeted else [[-1.0, 0.0, 1.0], [0.0, -1.0, 1.0]]
+    assert gradient.tolist() == expected
+
+
+@pytest.mark.parametrize("name", Loss.members())
+def test_losses_are_per_sample_and_larger_is_worse_for_the_model(name: str) -> None:
+    loss = Loss.parse(name)
+    logits = torch.tensor([[2.0, 1.0, 0.0], [1.0, 1.5, 0.0], [0.0, 5.0, 0.0]])
+    y = torch.tensor([0, 0, 0])
+    values = loss(logits, y, targeted=False)
+    assert values.shape == (3,)
+    assert (values.diff() >= 0).all()
+    assert values[2] > values[0]
+    for i in range(3):
+        torch.testing.assert_close(loss(logits[i : i + 1], y[:1], targeted=False), values[i : i + 1])
+    towards = loss(logits, torch.tensor([1, 1, 1]), targeted=True)
+    assert (towards.diff() >= 0).all()
+    assert towards[2] > towards[0]
+    assert Loss.parse(loss.to_json()) == loss

@@ -1,0 +1,86 @@
+"""snnguard evaluate."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnguard.attacks import PGD
+from snnguard.record import Record
+
+
+def test_the_quick_suite(snnguard: Any, run: Path) -> None:
+    said = snnguard("evaluate", run, "--suite", "quick", "--images", 8)
+    assert said.code == 0
+    record = Record.load(run / "evaluation.json")
+    assert record.suite == "quick"
+    assert len(record.clean) == 8
+    assert [a.name for a in record.attacks] == ["fgsm/bptt", "pgd-10/bptt", "fgsm/rate", "pgd-10/rate"]
+    assert record.name in said.out
+    assert record.provenance.command.startswith("snnguard evaluate")
+
+
+def test_an_untrained_run(snnguard: Any, run: Path) -> None:
+    (run / "model.safetensors").unlink()
+    said = snnguard("evaluate", run)
+    assert said.code == 2
+    assert "has no trained model yet" in said.err
+
+
+def test_damaged_weights(snnguard: Any, run: Path) -> None:
+    path = run / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    said = snnguard("evaluate", run)
+    assert said.code == 2
+    assert "damaged or half-written" in said.err
+
+
+def test_an_unknown_suite(snnguard: Any, run: Path) -> None:
+    said = snnguard("evaluate", run, "--suite", "papr")
+    assert said.code == 2
+    assert "did you mean 'paper'" in said.err
+
+
+def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the third batch: exit 130; the same command attacks only what is left and finds the same."""
+    asked = ("evaluate", run, "--suite", "quick", "--images", 12, "--batch-size", 4)
+    assert snnguard(*asked, "--out", tmp_path / "whole.json").code == 0
+    real, calls = PGD.run, []
+
+    def counted(stop: int) -> Any:
+        def attack(self: PGD, *given: Any) -> Any:
+            calls.append(1)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return real(self, *given)
+
+        return attack
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PGD, "run", counted(3))
+        assert snnguard(*asked).code == 130
+    assert not (run / "evaluation.json").exists()
+    [kept] = run.glob(".evaluation-*.jsonl")
+    assert len([text for text in kept.read_text().splitlines() if text]) >= 2
+    kept.write_text(kept.read_text() + '\n{"attack": "fgsm/bp')
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(PGD, "run", counted(-1))
+        assert snnguard(*asked).code == 0
+    resumed = len(calls)
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(PGD, "run", counted(-1))
+        assert snnguard(*asked, "--out", tmp_path / "again.json").code == 0
+    assert resumed == len(calls) - 2
+    whole, found = Record.load(tmp_path / "whole.json"), Record.load(run / "evaluation.json")
+    assert found.clean == whole.clean
+    assert [(a.name, a.correct, a.mean_l2) for a in found.attacks] == [(a.name, a.correct, a.mean_l2) for a in whole.attacks]
+    assert not list(run.glob(".evaluation-*"))
+
+
+def test_the_validation_split(snnguard: Any, run: Path) -> None:
+    assert snnguard("evaluate", run, "--suite", "quick", "--images", 4, "--split", "validation").code == 0
+    assert json.loads((run / "evaluation-validation.json").read_text())["clean"]["n"] == 4
+    assert not (run / "evaluation.json").exists()

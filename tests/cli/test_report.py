@@ -1,0 +1,49 @@
+"""snnguard report."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def judged(snnguard: Any, run: Path) -> Path:
+    assert snnguard("evaluate", run, "--suite", "quick", "--images", 6).code == 0
+    return run
+
+
+def test_a_page_that_loads_nothing_from_elsewhere(snnguard: Any, judged: Path, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "report.html"
+    said = snnguard("report", judged, judged / "evaluation.json", "--out", page, "--title", "A <title>")
+    assert said.code == 0
+    assert str(page.name) in said.out.replace("\n", "")
+    text = page.read_text()
+    assert "A &lt;title&gt;" in text
+    assert "digits-mpd-sgr" in text
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", text)
+    assert not re.findall(r"""(?:@import|url\()\s*["']?(?:https?:)?//""", text)
+
+
+def test_markdown(snnguard: Any, judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = snnguard("report", judged, "--markdown")
+    assert said.code == 0
+    assert said.out.startswith("|")
+    assert "digits-mpd-sgr" in said.out
+    assert not Path("report.html").exists()
+
+
+def test_not_judged_yet(snnguard: Any, run: Path) -> None:
+    said = snnguard("report", run)
+    assert said.code == 2
+    assert "has not been judged yet; run: snnguard evaluate" in said.err
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"schema": 99}', '{"schema": 1}', "\x00"])
+def test_a_file_that_is_no_record(content: str, snnguard: Any, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(content)
+    said = snnguard("report", tmp_path / "r.json", "--out", tmp_path / "page.html")
+    assert said.code == 2
+    assert said.err.startswith("snnguard: ")
+    assert not (tmp_path / "page.html").exists()

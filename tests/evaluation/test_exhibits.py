@@ -1,0 +1,107 @@
+"""Curves and pictures."""
+
+import base64
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from snnguard.attacks import PGD, Attack, GaussianNoise, fgsm
+from snnguard.data import Dataset
+from snnguard.evaluation import curve, pictures, png, to_image
+from snnguard.threat import Linf
+
+RADII = (0.3, 0.0, 0.02, 0.1)
+
+
+def test_a_curve_by_hand(threshold: nn.Module) -> None:
+    x = torch.tensor([0.51, 0.56, 0.64, 0.49, 0.40, 0.3]).reshape(6, 1, 1, 1)
+    y = torch.tensor([1, 1, 1, 0, 0, 1])  # the last is wrong clean
+    found = curve(threshold, x, y, attack=fgsm(), threat=Linf(eps=0.5), radii=(0.15, 0.0, 0.02, 0.08), name="fgsm")
+    assert found.name == "fgsm"
+    assert found.eps == (0.0, 0.02, 0.08, 0.15)
+    assert [round(i.point * 6) for i in found.accuracy] == [5, 3, 2, 0]
+
+
+def test_a_curve_begins_clean_and_never_rises(trained: nn.Module, faked: Dataset) -> None:
+    x, y = faked.test.pixels(torch.arange(32)), faked.test.labels[:32]
+    found = curve(trained, x, y, attack=PGD(steps=3), threat=Linf(eps=8 / 255), radii=RADII, seed=2)
+    points = [interval.point for interval in found.accuracy]
+    assert points[0] == float((trained(x).argmax(1) == y).float().mean())
+    assert points == sorted(points, reverse=True)
+    assert points[-1] < points[0]
+    assert curve(trained, x, y, attack=PGD(steps=3), threat=Linf(eps=8 / 255), radii=RADII, seed=2) == found
+
+
+def test_a_curve_leaves_what_has_fallen_fallen(threshold: nn.Module, new_attack: Callable[..., Attack]) -> None:
+    seen: list[int] = []
+
+    def only_small(model: object, x: Tensor, y: Tensor) -> Tensor:
+        seen.append(len(x))
+        return x - 0.01 if len(seen) == 1 else x
+
+    x = torch.tensor([0.505, 0.7]).reshape(2, 1, 1, 1)
+    attack = new_attack("only-small", only_small)
+    found = curve(threshold, x, torch.tensor([1, 1]), attack=attack, threat=Linf(eps=1), radii=(0.01, 0.1, 0.2))
+    assert [i.point for i in found.accuracy] == [0.5, 0.5, 0.5]
+    assert seen == [2, 1, 1]
+
+
+def decode(text: str) -> np.ndarray:
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        assert image.format == "PNG"
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(1, (5, 7)), (2, (5, 7)), (3, (5, 7, 3)), (4, (5, 7, 3))])
+def test_a_png_is_the_image(channels: int, shape: tuple[int, ...]) -> None:
+    image = torch.rand(channels, 5, 7, generator=torch.Generator().manual_seed(0))
+    pixels = decode(png(image))
+    assert pixels.shape == shape
+    kept = image[:1] if channels < 3 else image[:3]
+    expected = (kept * 255).round().byte().permute(1, 2, 0).numpy()
+    assert (pixels.reshape(expected.shape) == expected).all()
+
+
+def test_values_beyond_the_range_are_cut() -> None:
+    assert np.asarray(to_image(torch.tensor([[[-1.0, 0.0, 1.0, 7.0]]]))).tolist() == [[0, 0, 255, 255]]
+
+
+def test_pictures_show_what_the_attack_did(trained: nn.Module, faked: Dataset) -> None:
+    x, y = faked.test.pixels(torch.arange(10)), faked.test.labels[:10]
+    labels = ("zero", "one", "two", "three")
+    found = pictures(trained, x, y, attack=fgsm(), threat=Linf(eps=0.2), labels=labels, seed=1, count=6)
+    assert len(found) == 6
+    for i, picture in enumerate(found):
+        assert picture.label == labels[int(y[i])]
+        assert picture.clean_label == labels[int(trained(x[i : i + 1]).argmax())]
+        clean, adversarial, difference = map(decode, (picture.clean, picture.adversarial, picture.difference))
+        assert clean.shape == adversarial.shape == difference.shape == (8, 8)
+        assert (clean == (x[i, 0] * 255).round().byte().numpy()).all()
+        assert abs(adversarial.astype(int) - clean).max() <= 0.2 * 255 + 1
+        restored = torch.tensor(adversarial)[None, None] / 255
+        assert picture.adversarial_label == labels[int(trained(restored).argmax())]
+        # Grey where nothing moved; the largest change in the batch reaches an end of the range.
+        assert picture.amplification == pytest.approx(1 / (2 * 0.2), rel=1e-2)
+        moved = adversarial.astype(int) - clean
+        assert (abs(difference.astype(int) - (127.5 + moved * picture.amplification)) <= 3).all()
+    assert any(p.adversarial_label != p.clean_label for p in found)
+
+
+def test_pictures_of_an_attack_that_changes_nothing(trained: nn.Module, faked: Dataset) -> None:
+    x, y = faked.test.pixels(torch.arange(2)), faked.test.labels[:2]
+    found = pictures(trained, x, y, attack=GaussianNoise(std=0), threat=Linf(eps=0.2), labels="abcd")
+    assert len(found) == 2
+    assert all(p.amplification == 1 and p.adversarial == p.clean for p in found)
+    assert set(decode(found[0].difference).flatten().tolist()) == {128}
+
+
+def test_pictures_of_another_range(threshold: nn.Module) -> None:
+    x = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)
+    found = pictures(threshold, x, torch.tensor([0, 1]), attack=fgsm(), threat=Linf(eps=0.5, low=-1, high=1), labels=("a", "b"))
+    assert [decode(p.clean).item() for p in found] == [0, 255]
+    assert [decode(p.adversarial).item() for p in found] == [64, 191]

@@ -1,0 +1,28 @@
+"""Where a number comes from."""
+
+import re
+from datetime import datetime
+
+import pytest
+import torch
+
+from snnguard.evaluation import gather
+from snnguard.evaluation.provenance import command_line, commit
+
+
+def test_provenance_names_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/snnguard", "evaluate", "runs/x"])
+    found = gather(seed=3, recipe={"name": "r"}, data="digits", weights="abc")
+    assert found.command == "snnguard evaluate runs/x"
+    assert datetime.fromisoformat(found.created).utcoffset() is not None
+    assert found.versions["torch"] == torch.__version__
+    assert {"snnguard", "numpy", "python"} <= set(found.versions)
+    assert found.hardware
+    assert (found.seed, found.recipe, found.data, found.weights) == (3, {"name": "r"}, "digits", "abc")
+
+
+def test_the_commit_is_named_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert commit() == "unknown" or re.fullmatch(r"\S*[0-9a-f]{7,12}(-dirty)?", commit())
+    monkeypatch.setenv("PATH", "")
+    assert commit() == "unknown"
+    assert command_line()

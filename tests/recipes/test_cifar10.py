@@ -1,0 +1,48 @@
+"""The recipes on CIFAR-10: the small ones train (on made-up images), the papers' parse and build."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from snnguard import recipes
+from snnguard.data import Augmentation, default_augmentation, fake
+from snnguard.defenses import TGO
+from snnguard.neurons import NLIF
+from snnguard.recipes import Recipe, build
+from snnguard.training import SGD
+
+SLIM = [name for name in recipes.names() if name.startswith("cifar10-slim-")]
+
+
+@pytest.mark.parametrize("name", SLIM)
+def test_two_steps(name: str, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    _, outcome = recipes.train(tiny(name, "network.steps=2"), out=tmp_path / "run")
+    assert outcome.finished
+    assert outcome.steps == 2
+    assert all(math.isfinite(line["loss"]) for line in outcome.lines)
+
+
+@pytest.mark.parametrize("network", ["vgg11", "wrn16"])
+def test_the_papers_settings(network: str) -> None:
+    recipe = recipes.get(f"cifar10-{network}-mpd-sgr")
+    assert recipe.network.name == network
+    assert recipe.network.steps == 8
+    assert recipe.training.epochs == 300
+    assert recipe.training.optimiser == SGD(learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
+    assert recipe.defense.eta == 0.05
+    assert recipe.threat.eps == 8 / 255
+    assert default_augmentation(recipe.data) == Augmentation(crop=4, flip=True)
+
+
+def test_a_defense_designs_the_network() -> None:
+    recipe = recipes.get("cifar10-wrn16-tgo")
+    assert isinstance(recipe.defense, TGO)
+    assert isinstance(recipe.defense.design(recipe.network).neuron, NLIF)
+    assert recipes.get("cifar10-wrn16-rat").defense.design(recipe.network).residual == "convex"
+
+
+def test_vgg11_builds() -> None:
+    model = build(recipes.get("cifar10-vgg11-mpd-sgr"), fake(train=4, validation=1, test=1))
+    assert sum(p.numel() for p in model.parameters()) == 61_377_034
