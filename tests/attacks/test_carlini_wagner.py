@@ -131,6 +131,29 @@ def test_searching_never_ends_farther_away_and_breaks_more(smooth: nn.Module, im
     assert not torch.isfinite(length[0]).all()
 
 
+def test_the_path_is_that_of_pytorchs_adam_on_the_objective_in_tanh_space(smooth: nn.Module, images: Make) -> None:
+    x, visited = images(3, margin=0.1), []
+    y = smooth(x).argmax(1)
+
+    def watched(x: Tensor) -> Tensor:
+        visited.append(x.detach().clone())
+        return smooth(x)
+
+    CW(steps=12, learning_rate=0.1, c=0.7)(watched, x, y, threat=ANY, seed=0)
+    w = (2 * x - 1).atanh().requires_grad_()
+    adam = torch.optim.Adam([w], lr=0.1)
+    for seen in visited:
+        x_adv = (w.tanh() + 1) / 2
+        torch.testing.assert_close(seen, x_adv.detach(), rtol=0, atol=1e-9)
+        logits = smooth(x_adv)
+        others = logits.masked_fill(nn.functional.one_hot(y, 4).bool(), -1e9).amax(1)
+        f = (logits.gather(1, y[:, None])[:, 0] - others).clamp_min(0)
+        adam.zero_grad()
+        ((x_adv - x).square().sum() + 0.7 * f.sum()).backward()
+        adam.step()
+    assert len(visited) == 13
+
+
 def test_one_step_by_hand() -> None:
     # One pixel at 0.5 (w = 0, t = 0), f = z_0 - z_1 = 0.02 - (x - 0.5), df/dx = -1, c = 1, half = 1/2:
     # slope = c * (-1) * 1/2; Adam's first step is -lr * sign(slope) = +lr, so x = 0.5 + tanh(lr) / 2.

@@ -1,5 +1,6 @@
 """snnguard evaluate."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -45,35 +46,28 @@ def test_an_unknown_suite(snnguard: Any, run: Path) -> None:
 def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the third batch: exit 130; the same command attacks only what is left and finds the same."""
     asked = ("evaluate", run, "--suite", "quick", "--images", 12, "--batch-size", 4)
+    monkeypatch.setattr(importlib.import_module("snnguard.recipes.judge"), "CURVE_SHARES", (0.0, 1.0))
+    real, calls, stop = PGD.run, [], 0
+
+    def counted(self: PGD, *given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return real(self, *given)
+
+    monkeypatch.setattr(PGD, "run", counted)
     assert snnguard(*asked, "--out", tmp_path / "whole.json").code == 0
-    real, calls = PGD.run, []
-
-    def counted(stop: int) -> Any:
-        def attack(self: PGD, *given: Any) -> Any:
-            calls.append(1)
-            if len(calls) == stop:
-                raise KeyboardInterrupt
-            return real(self, *given)
-
-        return attack
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PGD, "run", counted(3))
-        assert snnguard(*asked).code == 130
+    needed, stop = len(calls), 3
+    calls.clear()
+    assert snnguard(*asked).code == 130
     assert not (run / "evaluation.json").exists()
     [kept] = run.glob(".evaluation-*.jsonl")
     assert len([text for text in kept.read_text().splitlines() if text]) >= 2
     kept.write_text(kept.read_text() + '\n{"attack": "fgsm/bp')
+    stop = 0
     calls.clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(PGD, "run", counted(-1))
-        assert snnguard(*asked).code == 0
-    resumed = len(calls)
-    calls.clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(PGD, "run", counted(-1))
-        assert snnguard(*asked, "--out", tmp_path / "again.json").code == 0
-    assert resumed == len(calls) - 2
+    assert snnguard(*asked).code == 0
+    assert len(calls) == needed - 2
     whole, found = Record.load(tmp_path / "whole.json"), Record.load(run / "evaluation.json")
     assert found.clean == whole.clean
     assert [(a.name, a.correct, a.mean_l2) for a in found.attacks] == [(a.name, a.correct, a.mean_l2) for a in whole.attacks]

@@ -1,10 +1,26 @@
 """snnguard report."""
 
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+class Loads(HTMLParser):
+    """What a browser would fetch from elsewhere when it opens the page; links to click are not fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags, self.remote = 0, list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags += 1
+        for name, value in attrs:
+            fetched = name in ("src", "srcset", "data", "poster") or (name == "href" and tag == "link")
+            if fetched and not (value or "").startswith(("data:", "#")):
+                self.remote.append(f"{tag} {name}={value}")
 
 
 @pytest.fixture
@@ -21,8 +37,12 @@ def test_a_page_that_loads_nothing_from_elsewhere(snnguard: Any, judged: Path, t
     text = page.read_text()
     assert "A &lt;title&gt;" in text
     assert "digits-mpd-sgr" in text
-    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", text)
-    assert not re.findall(r"""(?:@import|url\()\s*["']?(?:https?:)?//""", text)
+    loads = Loads()
+    loads.feed(text)
+    assert loads.tags > 20
+    assert loads.remote == []
+    styles = "".join(re.findall(r"<style.*?</style>", text, re.DOTALL))
+    assert not re.findall(r"""(?:@import|url\()\s*["']?(?:https?:)?//""", styles)
 
 
 def test_markdown(snnguard: Any, judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

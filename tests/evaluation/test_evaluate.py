@@ -164,7 +164,7 @@ def some_test_images(faked: Dataset, n: int = 32) -> tuple[Tensor, Tensor]:
 def test_the_batch_size_does_not_matter(trained: nn.Module, faked: Dataset) -> None:
     model = copy.deepcopy(trained).double()
     x, y = some_test_images(faked)
-    records = [evaluate(model, x.double(), y, suite=paper(), threat=Linf(eps=0.08), batch_size=b) for b in (5, 32)]
+    records = [evaluate(model, x.double(), y, suite=paper(), threat=Linf(eps=0.13), batch_size=b) for b in (5, 32)]
     assert rounded(records[0]) == rounded(records[1])
     assert records[0].worst_flags == records[1].worst_flags
     assert 0 < records[0].worst.point < records[0].accuracy.point

@@ -108,9 +108,6 @@ def test_overrides_leave_the_source_alone() -> None:
         ("training", "", "'training'", "looks like training.epochs=3"),
         ("=3", "", "'=3'", "looks like training.epochs=3"),
         ("training.optimiser=5", "training.optimiser", "5", "Optimiser"),
-        ("training.epoch=3", "training.epoch", "3", "no such field"),
-        ("trainng.epochs=3", "trainng", "", "no such field"),
-        ("defense.parts.9.eta=1", "defense.parts.9", "", "no such field"),
     ],
 )
 def test_a_wrong_override_is_told_where_what_and_what_else(override: str, where: str, found: str, allowed: str) -> None:
@@ -120,7 +117,7 @@ def test_a_wrong_override_is_told_where_what_and_what_else(override: str, where:
     assert isinstance(caught.value, InvalidRecipe | UnknownName)
     assert where in said
     assert found in said
-    assert allowed in said or "unknown field" in said
+    assert allowed in said
 
 
 REPORTED = pytest.mark.xfail(reason="reported with a patch; remove this mark when it is in", strict=False)
