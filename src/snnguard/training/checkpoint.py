@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from snnguard.errors import CheckpointError
 from snnguard.record import write_atomic
 
-
 SEALED = {"card", "sha256", "seal"}
 """What the metadata holds; the seal is missing in files of the first version."""
 
