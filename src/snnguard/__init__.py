@@ -5,7 +5,7 @@ import snnguard as sg
 model = sg.networks.build("vgg11", steps=4, classes=10, image_shape=(3, 32, 32))
 x_adv = sg.attacks.PGD(steps=7, step_size=0.01)(model, x, y, threat=sg.Linf(eps=8 / 255), seed=0)
 record = sg.evaluate(model, x, y, suite=sg.evaluation.suite("paper"), threat=sg.Linf(eps=8 / 255), seed=0)
-run, outcome = sg.train(sg.recipes.get("digits-mpd-sgr"), out="runs/x")
+run = sg.train(sg.recipes.get("digits-mpd-sgr"), out="runs/x")
 """
 
 from snnguard import (

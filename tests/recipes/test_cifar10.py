@@ -18,7 +18,7 @@ SLIM = [name for name in recipes.names() if name.startswith("cifar10-slim-")]
 
 @pytest.mark.parametrize("name", SLIM)
 def test_two_steps(name: str, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
-    _, outcome = recipes.train(tiny(name, "network.steps=2"), out=tmp_path / "run")
+    outcome = recipes.train(tiny(name, "network.steps=2"), out=tmp_path / "run").outcome
     assert outcome.finished
     assert outcome.steps == 2
     assert all(math.isfinite(line["loss"]) for line in outcome.lines)

@@ -19,7 +19,8 @@ def test_the_issues_networks_are_there() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps(name: str, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
-    run, outcome = recipes.train(tiny(name, "network.steps=2"), out=tmp_path / "run")
+    run = recipes.train(tiny(name, "network.steps=2"), out=tmp_path / "run")
+    outcome = run.outcome
     assert outcome.finished
     assert outcome.steps == 2
     assert all(math.isfinite(line["loss"]) for line in outcome.lines)

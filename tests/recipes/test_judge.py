@@ -16,7 +16,7 @@ from snnguard.record import Record
 def run(tiny: Callable[..., Recipe], tmp_path: Path) -> recipes.Run:
     return recipes.train(
         tiny("digits-mpd-sgr", "training.max_steps=null", "training.epochs=8", "network.steps=2"), out=tmp_path / "run"
-    )[0]
+    )
 
 
 def test_a_record_with_exhibits(run: recipes.Run) -> None:

@@ -19,7 +19,7 @@ from snnguard.training import read_tensors, write_tensors
 
 @pytest.fixture
 def run(tiny: Callable[..., Recipe], tmp_path: Path) -> recipes.Run:
-    return recipes.train(tiny(), out=tmp_path / "run")[0]
+    return recipes.train(tiny(), out=tmp_path / "run")
 
 
 def test_what_a_run_leaves(run: recipes.Run) -> None:
@@ -46,7 +46,7 @@ def test_a_half_written_line_of_metrics_is_left_out(run: recipes.Run) -> None:
 
 def test_the_same_recipe_goes_on_in_its_folder(run: recipes.Run) -> None:
     before, card = read_tensors(run.folder / "model.safetensors")
-    _, outcome = recipes.train(run.recipe, out=str(run.folder))
+    outcome = recipes.train(run.recipe, out=str(run.folder)).outcome
     assert outcome.finished
     after, other = read_tensors(run.folder / "model.safetensors")
     assert card == other
@@ -136,7 +136,7 @@ def test_a_full_disk_at_the_start(tiny: Callable[..., Recipe], tmp_path: Path, m
         with pytest.raises(RequestError, match=r"cannot write .*recipe\.json: No space left"):
             recipes.train(tiny(), out=tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
-    assert recipes.train(tiny(), out=tmp_path / "run")[1].finished
+    assert recipes.train(tiny(), out=tmp_path / "run").outcome.finished
 
 
 def test_data_that_is_not_there_leaves_no_folder(tiny: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -43,5 +43,6 @@ def train_shown(recipe: recipes.Recipe, folder: Path) -> Outcome:
             shown = f"{recipe.name}  loss {line['loss']:.3f}  accuracy {line['train_accuracy']:.2f}"
             progress.update(task, completed=step, total=steps, description=shown)
 
-        _, outcome = recipes.train(recipe, out=folder, report=report)
-    return outcome
+        run = recipes.train(recipe, out=folder, report=report)
+    assert run.outcome is not None
+    return run.outcome

@@ -46,5 +46,10 @@ def commit() -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed, without the folder that the program lies in."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command as it was typed, but for the folders that absolute paths lead through: they are nobody's business."""
+    return " ".join(_without_folders(part) for part in sys.argv)
+
+
+def _without_folders(part: str) -> str:
+    key, equals, value = part.rpartition("=")
+    return f"{key}{equals}{Path(value).name}" if value.startswith(("/", "~")) else part

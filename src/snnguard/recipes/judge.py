@@ -1,6 +1,7 @@
 """A trained run, judged: verdicts, membranes, curve and pictures in one record."""
 
 from pathlib import Path
+from typing import Any
 
 from snnguard import rng
 from snnguard.analysis import membranes
@@ -11,6 +12,7 @@ from snnguard.evaluation.evaluate import Report
 from snnguard.record import Record
 from snnguard.training import resolve_device
 
+from .recipe import Recipe
 from .run import Run
 
 CURVE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
@@ -41,7 +43,7 @@ def judge(
         labels=dataset.labels, required=recipe.defense.adaptive(), batch_size=batch_size, partial=run.folder,
         report=report,
         provenance=gather(
-            seed=seed, recipe=recipe.to_json(), weights=checksum,
+            seed=seed, recipe=shareable(recipe), weights=checksum,
             data=f"{dataset.describe()}; judged: {len(x)} {split} images",
         ),
     )  # fmt: skip
@@ -56,3 +58,13 @@ def judge(
     )
     record.save(out or run.folder / ("evaluation.json" if split == "test" else f"evaluation-{split}.json"))
     return record
+
+
+def shareable(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON, its data path cut to the last folder: a record is passed on, and the images are identified by
+    their fingerprint, not by where they lay."""
+    data: dict[str, Any] = recipe.to_json()
+    path = data["data"]["path"]
+    if path and Path(path).exists():
+        data["data"]["path"] = Path(path).resolve().name
+    return data

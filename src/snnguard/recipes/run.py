@@ -9,7 +9,7 @@ evaluation.json     the record of `evaluate`
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from .recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A folder with a recipe in it."""
+    """A folder with a recipe in it; `outcome` is what the call of `train` that returned it came to."""
 
     folder: Path
     recipe: Recipe
+    outcome: Outcome | None = None
 
     @property
     def trained(self) -> bool:
@@ -87,9 +88,7 @@ def start(recipe: Recipe, folder: Path) -> Run:
     return Run(folder=folder, recipe=recipe)
 
 
-def train(
-    recipe: Recipe, *, out: Path | str, report: Report | None = None, dataset: Dataset | None = None
-) -> tuple[Run, Outcome]:
+def train(recipe: Recipe, *, out: Path | str, report: Report | None = None, dataset: Dataset | None = None) -> Run:
     """Trains what `recipe` says into the folder `out`, going on where an earlier call with the same recipe stopped."""
     dataset = dataset or load(recipe.data)
     run = start(recipe, Path(out))
@@ -105,7 +104,7 @@ def train(
         card |= {"versions": versions(), "epochs": len(outcome.lines)}
         checksum = write_tensors(run.folder / "model.safetensors", model.state_dict(), card)
         write_atomic(run.folder / "model.json", json.dumps({**card, "sha256": checksum}, indent=1).encode())
-    return run, outcome
+    return replace(run, outcome=outcome)
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

@@ -17,7 +17,10 @@ from .table import full, names, printable, rows, threat_text
 
 
 def render(records: Sequence[Record], *, title: str = "SNNGuard report", summary: str = "") -> str:
-    """The page as HTML. Without a `summary` it opens with `sentences(records)`; what should make one suspicious follows. All text is escaped."""
+    """The page as HTML. All text is escaped.
+
+    Without a `summary` it opens with `sentences(records)`; what should make one suspicious follows.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"full": full, "printable": printable}
     template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
