@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from snnguard.errors import InvalidRecipe, UnknownName
 
@@ -104,7 +105,7 @@ class Choice(BaseModel):
         if not name or name == cls.kind:
             if cls.kind == "" and cls.family()._members:
                 raise UnknownName(f"which {cls.family().__name__.lower()}? give a kind: {', '.join(cls.members())}")
-            return handler(fields)
+            return _hinted(cls, fields, handler)
         made = build(cls.lookup(str(name)), fields)
         if not isinstance(made, cls):
             raise UnknownName(f"{name!r} is no {cls.__name__}")
@@ -157,14 +158,30 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what} {name!r}; {hint}"
 
 
+def _hinted(cls: type[Choice], fields: dict[str, Any], handler: Callable[[Any], Any]) -> Any:
+    """`handler(fields)`; a field that does not exist is reported with the nearest that do, beside all other faults."""
+    try:
+        return handler(fields)
+    except ValidationError as error:
+        faults: list[InitErrorDetails] = []
+        for fault in error.errors(include_url=False):
+            said = fault["msg"]
+            if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
+                hint = unknown("field", str(fault["loc"][0]), cls.model_fields).partition("; ")[2]
+                said = f"no such field; {hint}"
+            kind = "no_such_field" if fault["type"] == "extra_forbidden" else fault["type"]
+            faults.append(
+                {"type": PydanticCustomError(kind, "{said}", {"said": said}), "loc": fault["loc"], "input": fault["input"]}
+            )
+        raise ValidationError.from_exception_data(cls.__name__, faults) from None
+
+
 def explain(error: ValidationError, what: str) -> str:
     """One line per fault: where, what was found, what is allowed."""
     lines = []
     for fault in error.errors(include_url=False):
         where = ".".join(str(part) for part in fault["loc"]) or what
         message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = "no such field"
         found = fault.get("input")
         shown = "" if isinstance(found, Mapping | BaseModel) else f" (found {found!r})"
         lines.append(f"{where}: {message}{shown}")

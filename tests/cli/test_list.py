@@ -27,7 +27,6 @@ def test_all_names_at_once(snnguard: Any) -> None:
         assert make()[0]["name"] in said.out
 
 
-@pytest.mark.xfail(reason="reported with a patch; remove this mark when it is in", strict=False)
 def test_all_lists_as_json(snnguard: Any) -> None:
     assert json.loads(snnguard("list", "--json").out).keys() == LISTS.keys()
 

@@ -12,7 +12,7 @@ from snnguard.errors import InvalidInput
 from snnguard.networks import build
 from snnguard.threat import L2, Linf
 
-NAMES = sorted(Attack.members())
+NAMES = sorted(name for name, make in Attack.members().items() if make.__module__.startswith("snnguard."))
 THREATS = {"linf": Linf(eps=0.1), "l2": L2(eps=0.7)}
 
 

@@ -15,7 +15,7 @@ from snnguard.neurons import NLIF
 from snnguard.threat import Linf
 from snnguard.training import SGD, Training, fit
 
-NAMES = sorted(Defense.members())
+NAMES = sorted(name for name, make in Defense.members().items() if make.__module__.startswith("snnguard."))
 NOTHING = {
     "empty stack": Stack(),
     "stack of stacks": Stack(parts=(Stack(), Stack(parts=(Stack(),)))),

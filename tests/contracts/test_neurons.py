@@ -9,9 +9,9 @@ from snnguard import rng
 from snnguard.layers import OverTime, watching
 from snnguard.neurons import BPTT, LIF, GradientRule, Surrogate, Watch, lif, neurons_of, unroll, use_rule
 
-SURROGATES = [make() for make in Surrogate.members().values()]
-NEURONS = [make() for make in LIF.members().values()]
-RULES = [make() for make in GradientRule.members().values()]
+SURROGATES = [make() for make in Surrogate.members().values() if make.__module__.startswith("snnguard.")]
+NEURONS = [make() for make in LIF.members().values() if make.__module__.startswith("snnguard.")]
+RULES = [make() for make in GradientRule.members().values() if make.__module__.startswith("snnguard.")]
 BY_KIND = str
 GRID = torch.linspace(-3, 3, 6001, dtype=torch.float64) + 1e-4  # no kink of any default lies on it
 

@@ -174,9 +174,7 @@ def test_missing_parts(tmp_path: Path, write: Any) -> None:
         hub.read(str(tmp_path / "pictures"))
     write(tmp_path / "test.parquet", label="class")
     write(tmp_path / "train.parquet", label="class")
-    with pytest.raises(
-        DataError, match=r"no label column; found img, class; rename .* to label or labels or fine_label"
-    ):
+    with pytest.raises(DataError, match=r"no label column; found img, class; rename .* to label or labels or fine_label"):
         hub.read(str(tmp_path))
 
 

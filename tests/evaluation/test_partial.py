@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
+from snnguard.errors import RequestError
 from snnguard.evaluation.partial import Partial, digest
 
 
@@ -54,3 +56,9 @@ def test_the_key_knows_weights_evidence_and_request() -> None:
     assert digest(len, [x], ["asked", 1]) != base
     model.running_mean[0] = 1e-6
     assert digest(model, [x], ["asked", 1]) != base
+
+
+def test_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(RequestError, match=r"cannot keep finished batches in .*; free some space"):
+        Partial(tmp_path / "file", "key").put("pgd", 0, {"right": [True]})

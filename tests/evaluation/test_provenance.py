@@ -26,3 +26,9 @@ def test_the_commit_is_named_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PATH", "")
     assert commit() == "unknown"
     assert command_line()
+
+
+def test_the_command_names_no_folder_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["/somewhere/bin/snnguard", "train", "x", "data.path=/home/me/cifar10", "--out", "/home/me/runs/x", "a=8/255"]
+    monkeypatch.setattr("sys.argv", typed)
+    assert command_line() == "snnguard train x data.path=cifar10 --out x a=8/255"

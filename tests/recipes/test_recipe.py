@@ -120,10 +120,6 @@ def test_a_wrong_override_is_told_where_what_and_what_else(override: str, where:
     assert allowed in said
 
 
-REPORTED = pytest.mark.xfail(reason="reported with a patch; remove this mark when it is in", strict=False)
-
-
-@REPORTED
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -139,7 +135,6 @@ def test_a_wrong_place_is_told_what_there_is(override: str, said: str) -> None:
     assert len(str(caught.value)) < 300
 
 
-@REPORTED
 def test_another_kind_starts_from_its_own_defaults() -> None:
     assert changed("digits-at", "training.optimiser.kind=sgd").training.optimiser == SGD()
 

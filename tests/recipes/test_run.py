@@ -89,7 +89,6 @@ def test_an_empty_folder_is_taken(tiny: Callable[..., Recipe], tmp_path: Path) -
     assert start(tiny(), tmp_path).recipe == tiny()
 
 
-@pytest.mark.xfail(reason="reported with a patch; remove this mark when it is in", strict=False)
 def test_what_a_kill_in_the_first_write_left_does_not_block_the_folder(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
     (tmp_path / ".recipe.json.x1y2z3w4").write_text('{"na')
     assert start(tiny(), tmp_path).recipe == tiny()

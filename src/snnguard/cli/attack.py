@@ -10,7 +10,7 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from snnguard import recipes
+from snnguard import recipes, rng
 from snnguard.attacks import Attack, predict
 from snnguard.data import load
 from snnguard.evaluation import to_image
@@ -19,6 +19,9 @@ from snnguard.threat import Threat
 from snnguard.training import resolve_device
 
 from .main import app, console
+
+BATCH = 128
+"""Images attacked at once; the results do not depend on it."""
 
 
 @app.command()
@@ -41,9 +44,14 @@ def attack(
     model.to(device)
     part = slice(0, images)
     x, y = dataset.test.pixels(part, device), dataset.test.labels[part].to(device)
-    x_adv = chosen(model, x, y, threat=threat, seed=seed)
-    before, after = predict(model, x).argmax(1), predict(model, x_adv).argmax(1)
-    target = (out or folder / f"attack-{name}").with_suffix("")
+    batches = zip(x.split(BATCH), y.split(BATCH), strict=True)
+    x_adv = torch.cat([chosen(model, a, b, threat=threat, seed=seed) for a, b in batches])
+    with rng.scope(rng.derive(seed, "judgement")):
+        draws = 10 if model.stochastic else 1
+        before, after = (predict(model, images_, draws=draws).argmax(1) for images_ in (x, x_adv))
+    target = out or folder / f"attack-{name}"
+    target = target.with_suffix("") if target.suffix in (".npz", ".png") else target
+    npz, png = target.with_name(f"{target.name}.npz"), target.with_name(f"{target.name}.png")
     arrays = {
         "clean": x,
         "adversarial": x_adv,
@@ -53,13 +61,13 @@ def attack(
     }
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **{key: value.cpu().numpy() for key, value in arrays.items()})
-    write_atomic(target.with_suffix(".npz"), file.getvalue())
+    write_atomic(npz, file.getvalue())
     file = io.BytesIO()
     grid(x, x_adv).save(file, "PNG")
-    write_atomic(target.with_suffix(".png"), file.getvalue())
+    write_atomic(png, file.getvalue())
     right = f"{100 * float((before == y).float().mean()):.1f} % right clean"
     fooled = f"{100 * float((after == y).float().mean()):.1f} % attacked"
-    console.print(f"{chosen} under {threat}: {right}, {fooled}, {len(x)} images. Written: {target}.npz, {target}.png")
+    console.print(f"{chosen} under {threat}: {right}, {fooled}, {len(x)} images. Written: {npz}, {png}")
 
 
 def grid(x: Tensor, x_adv: Tensor, columns: int = 8, scale: int = 4) -> Image.Image:

@@ -58,6 +58,9 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """What there is to choose from, by the names that recipes and options use."""
+    if what is None and as_json:
+        print(json.dumps({name: make() for name, make in LISTS.items()}, indent=1))
+        return
     if what is None:
         for name, make in LISTS.items():
             console.print(f"[bold]{name}[/]: {', '.join(e['name'] for e in make())}")

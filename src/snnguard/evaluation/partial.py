@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnguard.errors import RequestError
+
 
 def digest(model: object, evidence: Sequence[Tensor], asked: Any) -> str:
     """16 hex digits of the weights, of the tensors that the result depends on, and of what was asked."""
@@ -41,9 +43,14 @@ class Partial:
         """Keeps the result of a batch, in memory and on disk. The leading line break ends a half-written line."""
         self._done[attack, batch] = result
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:
-                file.write("\n" + json.dumps({"attack": attack, "batch": batch, "result": result}))
+            line = json.dumps({"attack": attack, "batch": batch, "result": result})
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a") as file:
+                    file.write("\n" + line)
+            except OSError as error:
+                said = f"cannot keep finished batches in {self.path}: {error.strerror or error}"
+                raise RequestError(f"{said}; free some space, then run the same command again: it goes on") from error
 
     def finish(self) -> None:
         """Everything is done: the file is no longer needed."""

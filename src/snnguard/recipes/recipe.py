@@ -103,13 +103,17 @@ def _apply(data: dict[str, Any], override: str) -> None:
             raise InvalidRecipe(f"{path}: there are parts 0 to {len(place) - 1}")
         place[int(last)] = value
     elif isinstance(place, dict):
+        if last == "kind" and place.get("kind") != value:
+            place.clear()  # the fields of another kind are not its own
         place[last] = value
     else:
         raise InvalidRecipe(f"{path}: {'.'.join(parents)} is {place!r} and has no fields")
 
 
 def _enter(place: Any, key: str, path: str) -> Any:
-    if isinstance(place, list) and key.isdigit() and int(key) < len(place):
+    if isinstance(place, list):
+        if not key.isdigit() or int(key) >= len(place):
+            raise InvalidRecipe(f"{path}: there are parts 0 to {len(place) - 1}")
         return place[int(key)]
     if isinstance(place, dict):
         if place.get(key) is None or isinstance(place[key], str):

@@ -82,7 +82,7 @@ def start(recipe: Recipe, folder: Path) -> Run:
         if found != recipe:
             where = ", ".join(differences(recipe.to_json(), found.to_json())[:6])
             raise RunFolderError(f"{folder} belongs to another recipe (they differ in {where}); choose another folder")
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(not entry.name.startswith(".recipe.json.") for entry in folder.iterdir()):
         raise RunFolderError(f"{folder} is not empty and holds no run; choose another folder")
     write_atomic(path, json.dumps(recipe.to_json(), indent=1).encode())
     return Run(folder=folder, recipe=recipe)
