@@ -1,6 +1,7 @@
 """Puts the tables made from the records in results/ between the markers of README.md and docs/results.md.
 
-    <!-- table: results/cifar10-slim/*.json -->
+    <!-- table: results/cifar10-slim/*.json -->        accuracies under the attacks
+    <!-- mechanism: results/cifar10-slim/*.json -->    where the membrane potentials lie
     ...
     <!-- end -->
 
@@ -9,14 +10,34 @@ Run: make tables. With --check it changes nothing and exits with 1 if a table is
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from snnguard import report
+from snnguard.analysis import summary
 from snnguard.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/results.md")
-BLOCK = re.compile(r"(<!-- table: (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (?P<kind>table|mechanism): (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def accuracies(records: Sequence[Record]) -> str:
+    """Accuracies, intervals and suspicions, and where they come from."""
+    where = records[0].provenance
+    made = f"Data: {where.data}. {where.hardware}, torch {where.versions['torch']}, attack seed {where.seed}."
+    return f"{report.markdown(records)}\n\n{made}"
+
+
+def mechanism(records: Sequence[Record]) -> str:
+    """Means over layers of what `analysis.membranes` measured on the first 256 judged images."""
+    head = "| | mean | std | overlap | threshold-proximal | firing rate | dead channels |\n|---|---|---|---|---|---|---|"
+    lines = []
+    for name, record in zip(report.names(records), records, strict=True):
+        s = summary(record.membranes)
+        shares = [f"{100 * s[key]:.1f} %" for key in ("overlap", "proximal", "rate", "dead")]
+        lines.append(f"| {name} | {s['mean']:.2f} | {s['std']:.2f} | {' | '.join(shares)} |")
+    return "\n".join([head, *lines])
 
 
 def filled(text: str) -> str:
@@ -26,9 +47,8 @@ def filled(text: str) -> str:
         records = [Record.load(path) for path in sorted(ROOT.glob(match["pattern"]))]
         if not records:
             raise SystemExit(f"no records match {match['pattern']}")
-        where = records[0].provenance
-        made = f"{where.data}. {where.hardware}, torch {where.versions['torch']}, seed {where.seed}."
-        return f"{match[1]}{report.markdown(records)}\n\n{made}\n{match[3]}"
+        made = accuracies(records) if match["kind"] == "table" else mechanism(records)
+        return f"{match[1]}\n{made}\n\n{match[4]}"
 
     return BLOCK.sub(table, text)
 

@@ -97,9 +97,9 @@ class Loop:
         self, model: nn.Module, train: Split, validation: Split, defense: Defense, training: Training,
         augmentation: Augmentation | None, seed: int, out: Path | None,
     ) -> None:  # fmt: skip
-        self.train, self.validation, self.defense, self.training = train, validation, defense, training
-        self.augmentation, self.seed, self.out = augmentation, seed, out
+        self.defense, self.training, self.augmentation, self.seed, self.out = defense, training, augmentation, seed, out
         self.device = resolve_device(training.device)
+        self.train, self.validation = train.to(self.device), validation.to(self.device)
         self.batch_size = min(training.batch_size, len(train))
         self.per_epoch = len(train) // self.batch_size
         self.total = training.epochs * self.per_epoch
@@ -207,7 +207,7 @@ class Loop:
         x = self.train.pixels(chosen, self.device)
         if self.augmentation is not None:
             x = self.augmentation(x, torch.Generator().manual_seed(rng.derive(seed, "augmentation")))
-        return x, self.train.labels[chosen].to(self.device)
+        return x, self.train.labels[chosen.to(self.device)]
 
     def _laid_out(self, x: Tensor) -> Tensor:
         if self.training.channels_last and x.ndim == 4:
@@ -227,7 +227,7 @@ class Loop:
     def _validate(self) -> Line:
         everything = torch.arange(len(self.validation))
         x = self._laid_out(self.validation.pixels(everything, self.device))
-        y = self.validation.labels.to(self.device)
+        y = self.validation.labels
         line: Line = {"validation_accuracy": float((predict(self.model, x).argmax(1) == y).float().mean())}
         if neurons_of(self.model):
             layers = membranes(self.model, x[: self.training.probe_size])
