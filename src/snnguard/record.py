@@ -196,7 +196,7 @@ class Record:
 
     @property
     def worst_flags(self) -> Flags:
-        """Per sample: right clean and under every attack that stays in the ball or is random noise within the suite."""
+        """Per sample: right clean and under every attack that keeps to the ball."""
         flags = self.clean
         for result in self.attacks:
             if self.counts_for_worst(result):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snnguard.errors import RequestError
-from snnguard.evaluation.partial import Partial, digest
+from snnguard.evaluation.partial import Partial, clear, digest
 
 
 def test_a_finished_batch_is_found_again(tmp_path: Path) -> None:
@@ -34,15 +34,14 @@ def test_a_half_written_line_is_ignored_and_harms_no_later_one(tmp_path: Path) -
 
 
 def test_nothing_is_left_at_the_end_and_nothing_kept_without_a_folder(tmp_path: Path) -> None:
-    partial = Partial(tmp_path, "key")
-    partial.finish()
-    partial.put("a", 0, {})
-    partial.finish()
-    assert list(tmp_path.iterdir()) == []
+    clear(tmp_path)
+    (tmp_path / "evaluation.json").touch()
+    Partial(tmp_path, "key").put("a", 0, {})
+    clear(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
     memory = Partial(None, "key")
     memory.put("a", 0, {"linf": 1.0})
     assert memory.get("a", 0) == {"linf": 1.0}
-    memory.finish()
 
 
 def test_the_key_knows_weights_evidence_and_request() -> None:

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snnguard.data import Dataset
+from snnguard.data import Augmentation, Dataset
 from snnguard.defenses import REG, Stack
 from snnguard.defenses.defense import Batch, Defense, Step
-from snnguard.errors import CheckpointError, RequestError
+from snnguard.errors import CheckpointError, RequestError, RunFolderError
 from snnguard.neurons import neurons_of
-from snnguard.training import SGD, AdamW, Diverged, fit, read_tensors
+from snnguard.training import SGD, AdamW, Diverged, Stopped, fit, read_tensors
 from snnguard.training.checkpoint import previous
 
 FELL_BACK = "Going on from the one before it"
@@ -128,21 +128,37 @@ class TestSameBits:
         self, number: signal.Signals, trained: Any, same: Any, tmp_path: Path
     ) -> None:
         for step in (2, 4, 7):
-            stopped = trained(tmp_path, report=lambda done, *_, at=step: os.kill(os.getpid(), number) if done == at else None)
-            assert not stopped.outcome.finished
-            assert stopped.outcome.steps == read_tensors(tmp_path / "state.safetensors")[1]["step"] == step
+            with pytest.raises(Stopped, match=f"stopped after step {step}; the same call goes on") as stopped:
+                trained(tmp_path, report=lambda done, *_, at=step: os.kill(os.getpid(), number) if done == at else None)
+            assert not stopped.value.outcome.finished
+            assert isinstance(stopped.value, KeyboardInterrupt)  # so that a loop over trainings stops too
+            assert stopped.value.outcome.steps == read_tensors(tmp_path / "state.safetensors")[1]["step"] == step
         found = trained(tmp_path)
         assert found.outcome.finished
         assert same(trained().weights, found.weights)
 
+    def test_the_state_of_another_training_is_refused(self, trained: Any, tmp_path: Path) -> None:
+        trained(tmp_path, epochs=1)
+        before = (tmp_path / "state.safetensors").read_bytes()
+        for change in ({"defense": Stack()}, {"seed": 1}, {"batch_size": 4}):
+            with pytest.raises(RunFolderError, match="another defense, data set, seed or settings"):
+                trained(tmp_path, **({"epochs": 1} | change))
+        assert (tmp_path / "state.safetensors").read_bytes() == before
+
+    def test_a_trained_model_is_ready_to_judge(self, trained: Any) -> None:
+        assert not any(module.training for module in trained(epochs=1).model.modules())
+
     def test_a_state_of_another_network_is_refused(
         self, trained: Any, data: Dataset, network: Any, settings: Any, tmp_path: Path
     ) -> None:
-        trained(tmp_path, epochs=1)
+        trained(tmp_path, epochs=1, defense=Stack())
         other = network(name="vgg5-slim")
         before = {k: v.clone() for k, v in other.state_dict().items()}
         with pytest.raises(CheckpointError, match="belongs to another network"):
-            fit(other, data.train, data.validation, defense=Stack(), training=settings(), out=tmp_path)
+            fit(
+                other, data.train, data.validation, defense=Stack(), training=settings(epochs=1), out=tmp_path,
+                augmentation=Augmentation(crop=1, flip=True, cutout=2),
+            )  # fmt: skip
         assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from snnguard.attacks import frozen
 from snnguard.layers import watching
 from snnguard.neurons import Membrane as Seen
 from snnguard.neurons import Watch, neurons_of
@@ -27,18 +28,13 @@ def membranes(
 
     The histogram covers [-reach, reach] around the threshold in `bins` bins; the outer ones take what lies beyond.
     """
-    modes = [(module, module.training) for module in model.modules()]
     tallies: dict[str, _Tally] = {}
-    try:
-        model.eval()
-        for part in x.split(batch_size):
-            with torch.no_grad(), watching(model, Watch(potential=True)) as seen:
-                model(part)
-            for name, [membrane] in seen.items():
+    for part in x.split(batch_size):
+        with torch.no_grad(), frozen(model), watching(model, Watch(potential=True)) as seen:
+            model(part)
+        for name, passes in seen.items():
+            for membrane in passes:
                 tallies.setdefault(name, _Tally(bins, reach)).add(membrane, band, _window(model, name))
-    finally:
-        for module, training in modes:
-            module.training = training
     return [tally.record(name, band, _window(model, name)) for name, tally in tallies.items()]
 
 
@@ -59,6 +55,7 @@ class _Tally:
         ubar, spikes = membrane.potential, membrane.spikes
         assert ubar is not None
         assert spikes is not None
+        ubar, spikes = ubar.float().cpu(), spikes.cpu()  # not every accelerator has float64
         edge = self.reach * (1 - 1e-6)
         self.counts += torch.histc(ubar.float().clamp(-edge, edge), self.bins, -self.reach, self.reach).double().cpu()
         self.n += ubar.numel()

@@ -22,8 +22,9 @@ class CW(Attack, kind="cw"):
     per sample by bisection, starting from `c` (times 10 while nothing succeeds). Elementwise Adam and per-sample
     bookkeeping: results do not depend on the batch.
     SOURCE: Carlini & Wagner 2017; c = 0.5, 10 steps, lr 0.01 as in FEEL's code, most likely MPD-SGR's too.
-    DEVIATION: pixels at the edge of the range are moved in by 1e-6, so that they can move (atanh is infinite there);
-    no stopping on a loss summed over the batch.
+    DEVIATION: pixels at the edge of the range are moved in by 1e-6 (atanh is infinite there), so that they can move at
+    all; tanh is flat there, and with the papers' 10 small steps they hardly do: where many pixels are black, as in digits,
+    that setting says little. No stopping on a loss summed over the batch.
     """
 
     c: PositiveFloat = 0.5

@@ -117,7 +117,8 @@ def mifgsm(
 ) -> PGD:  # fmt: skip
     """BIM along a running average of normalised gradients. SOURCE: Dong 2018, decay 1, step eps / steps."""
     if step_fraction is None:
-        step_fraction = 1 / max(1, steps) if step_size is None else 0.25
+        counts = isinstance(steps, int) and steps > 0  # what is no count of steps is refused by PGD itself
+        step_fraction = 1 / steps if counts and step_size is None else 0.25
     return PGD(
         steps=steps, step_size=step_size, step_fraction=step_fraction, momentum=momentum, random_start=False,
         early_stop=early_stop, gradient=gradient or InputGradient(), target=target,

@@ -32,10 +32,11 @@ def attack(
     eps: Annotated[float | None, typer.Option(min=0, help="Radius in raw units; default the recipe's.")] = None,
     images: Annotated[int, typer.Option(min=1)] = 64,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    data_path: Annotated[str | None, typer.Option(help="Where the images lie now, if they were moved.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; default RUN/attack-NAME.npz and .png.")] = None,
 ) -> None:
     """Attack test images; write them as npz (clean, adversarial, labels, predictions) and a picture grid."""
-    run = recipes.open_run(folder)
+    run = recipes.open_run(folder, data_path=data_path)
     chosen: Attack = Attack.parse(recipes.overridden({"kind": name}, overrides or []))
     threat = run.recipe.threat if eps is None else Threat.parse({**run.recipe.threat.to_json(), "eps": eps})
     dataset = load(run.recipe.data)
@@ -66,8 +67,8 @@ def attack(
     grid(x, x_adv).save(file, "PNG")
     write_atomic(png, file.getvalue())
     right = f"{100 * float((before == y).float().mean()):.1f} % right clean"
-    fooled = f"{100 * float((after == y).float().mean()):.1f} % attacked"
-    console.print(f"{chosen} under {threat}: {right}, {fooled}, {len(x)} images. Written: {npz}, {png}")
+    kept = f"{100 * float((after == y).float().mean()):.1f} % right attacked"
+    console.print(f"{chosen} under {threat}: {right}, {kept}, {len(x)} images. Written: {npz}, {png}")
 
 
 def grid(x: Tensor, x_adv: Tensor, columns: int = 8, scale: int = 4) -> Image.Image:

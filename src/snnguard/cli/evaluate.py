@@ -22,6 +22,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="Where the record goes; default RUN/evaluation.json.")] = None,
+    data_path: Annotated[str | None, typer.Option(help="Where the images lie now, if they were moved.")] = None,
 ) -> None:
     """Attack trained networks and say what withstands. An interrupted evaluation goes on where it stopped."""
     if split not in ("test", "validation"):
@@ -30,12 +31,13 @@ def evaluate(
         raise typer.BadParameter("--out names one record; give one run")
     records = []
     for folder in runs:
-        run = recipes.open_run(folder)
+        run = recipes.open_run(folder, data_path=data_path)
         records.append(judge_shown(run, suite=suite, images=images, split=split, draws=draws, batch_size=batch_size,
                                    seed=seed, out=out))  # fmt: skip
     console.print(report.console(records))
     console.print(report.sentences(records))
-    console.print(report.warning(records))
+    if text := report.warning(records):
+        console.print(text)
 
 
 def judge_shown(

@@ -15,9 +15,9 @@ from .main import app, console
 @app.command()
 def report(
     sources: Annotated[list[Path], typer.Argument(metavar="RUN|RECORD...", help="Run folders or record files (JSON).")],
-    out: Annotated[Path, typer.Option(help="The page, or with --markdown the table.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     title: Annotated[str, typer.Option()] = "SNNGuard report",
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown instead.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown and write no page.")] = False,
 ) -> None:
     """One self-contained HTML page from records: table, pictures, curves, membranes, training. Needs no model, no GPU."""
     records = [read(source) for source in sources]

@@ -1,6 +1,5 @@
 """snnguard train."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from snnguard import recipes
-from snnguard.training import Outcome
+from snnguard.training import Outcome, Stopped
 
 from .main import app, console
 
@@ -22,11 +21,7 @@ def train(
     """Train a network with its defense. The same command goes on where an interrupted one stopped."""
     recipe = recipes.read(source, overrides or [])
     folder = out or Path("runs") / recipe.name
-    outcome = train_shown(recipe, folder)
-    if not outcome.finished and outcome.steps < (recipe.training.max_steps or outcome.steps + 1):
-        console.print(f"Stopped after step {outcome.steps}; run the same command to go on.")
-        sys.exit(130)
-    last = outcome.lines[-1]
+    last = train_shown(recipe, folder).lines[-1]
     console.print(
         f"[bold]{recipe.name}[/]: validation accuracy {100 * last['validation_accuracy']:.1f} %, in {folder}. "
         f"Next: snnguard evaluate {folder}"
@@ -34,7 +29,7 @@ def train(
 
 
 def train_shown(recipe: recipes.Recipe, folder: Path) -> Outcome:
-    """Trains with a progress bar."""
+    """Trains with a progress bar; after Ctrl-C says how to go on, and exits with 130."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(recipe.name, total=None)
@@ -43,6 +38,10 @@ def train_shown(recipe: recipes.Recipe, folder: Path) -> Outcome:
             shown = f"{recipe.name}  loss {line['loss']:.3f}  accuracy {line['train_accuracy']:.2f}"
             progress.update(task, completed=step, total=steps, description=shown)
 
-        run = recipes.train(recipe, out=folder, report=report)
+        try:
+            run = recipes.train(recipe, out=folder, report=report)
+        except Stopped as stopped:
+            console.print(f"Stopped after step {stopped.outcome.steps}; run the same command to go on.")
+            raise typer.Exit(130) from None
     assert run.outcome is not None
     return run.outcome

@@ -48,7 +48,8 @@ def evaluate(
     An image counts as withstood if it is classified correctly clean and after the attack; so an attack is only run on
     images that are right clean. Random models are judged by the mean logits of `eval_draws` (default 10) fresh draws.
     `required` are attacks that the defense declares necessary. With `partial`, a folder, finished batches are kept there
-    and an interrupted evaluation goes on. `report(attack, done, total)` is called after each batch.
+    and an interrupted evaluation goes on; whoever has saved the record clears them (`partial.clear`).
+    `report(attack, done, total)` is called after each batch.
 
     Raises `InvalidInput` for images or labels that do not fit.
     """
@@ -72,7 +73,6 @@ def evaluate(
         forward_gap={rule_name(rule): judge.forward_gap(rule) for rule in sorted(rules, key=rule_name) if rule is not None},
         stochastic=judge.stochastic,
     )
-    judge.partial.finish()
     return Record(
         name=name, threat=threat.to_json(), suite=suite.name, labels=tuple(labels), clean=clean, attacks=tuple(results),
         suspicions=suspicions(evidence), stochastic=judge.stochastic, provenance=provenance or gather(seed=seed),

@@ -35,13 +35,13 @@ def curve(
 
 def pictures(
     model: Model, x: Tensor, y: Tensor, *, attack: Attack, threat: Threat, labels: Sequence[str], seed: int = 0,
-    count: int = 8,
+    count: int = 8, draws: int = 1,
 ) -> tuple[Picture, ...]:  # fmt: skip
     """The first `count` images with what the attack makes of them; the difference is amplified to the full range."""
     x, y = x[:count], y[:count]
     x_adv = attack(model, x, y, threat=threat, seed=rng.derive(seed, "pictures"))
     with rng.scope(rng.derive(seed, "pictures", "judgement")):
-        before, after = predict(model, x).argmax(1), predict(model, x_adv).argmax(1)
+        before, after = (predict(model, images, draws=draws).argmax(1) for images in (x, x_adv))
     size = threat.high - threat.low
     largest = float((x_adv - x).abs().max())
     amplification = float(f"{size / (2 * largest):.3g}") if largest > 0 else 1.0

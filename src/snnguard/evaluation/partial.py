@@ -52,7 +52,8 @@ class Partial:
                 said = f"cannot keep finished batches in {self.path}: {error.strerror or error}"
                 raise RequestError(f"{said}; free some space, then run the same command again: it goes on") from error
 
-    def finish(self) -> None:
-        """Everything is done: the file is no longer needed."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+
+def clear(folder: Path) -> None:
+    """Everything is done and saved: what was kept in `folder` is no longer needed."""
+    for left in folder.glob(".evaluation-*.jsonl"):
+        left.unlink(missing_ok=True)

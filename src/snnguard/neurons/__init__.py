@@ -1,9 +1,9 @@
 """Spiking neurons: surrogates, the equations and their fused kernel, gradient rules, watched membranes."""
 
-from .dynamics import unroll
+from .dynamics import Dynamics, unroll
 from .fused import fused
 from .neuron import LIF, NLIF, Neuron, lif, neurons_of, use_rule
-from .rule import BPTT, Dynamics, FiredMask, GradientRule, RateGradient, SlopeRule
+from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule
 from .surrogate import ATan, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
 from .watch import Membrane, Watch
 

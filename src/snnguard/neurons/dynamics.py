@@ -11,12 +11,28 @@ This loop is the reference: autograd differentiates it step by step. The fused k
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from snnguard.choice import Choice
 
 from .surrogate import Surrogate
 from .watch import Membrane, Watch, channel_moments, mean_hinge
 
 Reset = Literal["zero", "subtract"]
+
+
+class Dynamics(Choice):
+    """The constants of the equations, as one value; `LIF` and its relatives are its members."""
+
+    decay: float = Field(default=1.0, ge=0, le=1)
+    threshold: float = Field(default=1.0, gt=0)
+    reset: Reset = "zero"
+    detach_reset: bool = False
+
+    def constants(self) -> dict[str, Any]:
+        """Keyword arguments of `unroll` and `fused`."""
+        return {name: getattr(self, name) for name in Dynamics.model_fields}
 
 
 def charge(v: Tensor | None, current: Tensor, decay: float) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from snnguard.errors import RequestError
 
-from .dynamics import Reset
-from .rule import BPTT, DEFAULT_SURROGATE, Dynamics, GradientRule
-from .surrogate import Surrogate
+from .dynamics import Dynamics, Reset
+from .rule import BPTT, GradientRule
+from .surrogate import DEFAULT_SURROGATE, Surrogate
 from .watch import Membrane, Watch
 
 

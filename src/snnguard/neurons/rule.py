@@ -13,23 +13,10 @@ from torch import Tensor
 
 from snnguard.choice import Choice
 
-from .dynamics import Reset
+from .dynamics import Dynamics
 from .fused import fused
-from .surrogate import Surrogate, Triangle
+from .surrogate import Surrogate
 from .watch import Membrane, Watch
-
-
-class Dynamics(Choice):
-    """The constants of the equations in `dynamics.py`, as one value."""
-
-    decay: float = Field(default=1.0, ge=0, le=1)
-    threshold: float = Field(default=1.0, gt=0)
-    reset: Reset = "zero"
-    detach_reset: bool = False
-
-    def constants(self) -> dict[str, Any]:
-        """Keyword arguments of `unroll` and `fused`."""
-        return {name: getattr(self, name) for name in Dynamics.model_fields}
 
 
 class GradientRule(Choice):
@@ -70,7 +57,10 @@ class BPTT(GradientRule, kind="bptt"):
 
 
 class SlopeRule(GradientRule):
-    """Rules that replace the unrolled backward by a factor: dL/dI[t] = dL/ds[t] * slope, with no path through time."""
+    """Rules that replace the unrolled backward by a factor: dL/dI[t] = dL/ds[t] * slope, with no path through time.
+
+    What is watched under them has no gradient: they are for attackers, not for training with a membrane penalty.
+    """
 
     @abstractmethod
     def slope(self, current: Tensor, spikes: Tensor, dynamics: Dynamics) -> Tensor:
@@ -135,6 +125,3 @@ class FiredMask(SlopeRule, kind="fired-mask"):
 
     def slope(self, current: Tensor, spikes: Tensor, dynamics: Dynamics) -> Tensor:  # noqa: ARG002
         return (spikes.sum(0, keepdim=True) > 0).to(current.dtype)
-
-
-DEFAULT_SURROGATE = Triangle()

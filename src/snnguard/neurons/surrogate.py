@@ -121,3 +121,7 @@ class ATan(Surrogate, kind="atan"):
     @property
     def window(self) -> float:
         return 3 * 2 / (math.pi * self.alpha)
+
+
+DEFAULT_SURROGATE = Triangle()
+"""The surrogate of a neuron that names none."""

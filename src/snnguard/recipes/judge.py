@@ -9,6 +9,7 @@ from snnguard.attacks import PGD, InputGradient
 from snnguard.data import Dataset, load
 from snnguard.evaluation import curve, evaluate, gather, pictures, suite
 from snnguard.evaluation.evaluate import Report
+from snnguard.evaluation.partial import clear
 from snnguard.record import Record
 from snnguard.training import resolve_device
 
@@ -50,13 +51,28 @@ def judge(
     attack = PGD(steps=20, early_stop=draws == 1, gradient=InputGradient(draws=draws))
     radii = [share * recipe.threat.eps for share in CURVE_SHARES]
     probe, seed = slice(0, 256), rng.derive(seed, "exhibits")
+    with rng.scope(seed):
+        layers = tuple(membranes(model, x[probe]))
     record = record.with_exhibits(
-        membranes=tuple(membranes(model, x[probe])),
-        curves=(curve(model, x[probe], y[probe], attack=attack, threat=recipe.threat, radii=radii, seed=seed, name="PGD-20"),),
-        pictures=pictures(model, x, y, attack=attack, threat=recipe.threat, labels=dataset.labels, seed=seed),
+        membranes=layers,
+        curves=(
+            curve(
+                model,
+                x[probe],
+                y[probe],
+                attack=attack,
+                threat=recipe.threat,
+                radii=radii,
+                seed=seed,
+                name="PGD-20",
+                draws=draws,
+            ),
+        ),
+        pictures=pictures(model, x, y, attack=attack, threat=recipe.threat, labels=dataset.labels, seed=seed, draws=draws),
         epochs=tuple(run.epochs()),
     )
     record.save(out or run.folder / ("evaluation.json" if split == "test" else f"evaluation-{split}.json"))
+    clear(run.folder)
     return record
 
 

@@ -48,11 +48,19 @@ class Run:
         return lines
 
     def model(self, dataset: Dataset) -> tuple[SpikingClassifier, str]:
-        """The trained network in eval mode, and the checksum of its weights. Raises `CheckpointError`."""
+        """The trained network in eval mode, and the checksum of its weights.
+
+        Raises `CheckpointError` if there is none, if it is damaged, or if `dataset` is not what it was trained on.
+        """
         path = self.folder / "model.safetensors"
         if not path.exists():
             raise CheckpointError(f"{self.folder} has no trained model yet; finish it with: snnguard train")
-        tensors, card = read_tensors(path)
+        try:
+            tensors, card = read_tensors(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}. The training command writes it again from {self.folder}'s state") from None
+        if card["data"] != dataset.describe():
+            raise CheckpointError(f"{self.folder} was trained on other images: {card['data']}; found {dataset.describe()}")
         model = build(self.recipe, dataset)
         load_weights(model, tensors, path)
         return model.eval(), str(card["sha256"])
@@ -66,24 +74,30 @@ def build(recipe: Recipe, dataset: Dataset) -> SpikingClassifier:
     )  # fmt: skip
 
 
-def open_run(folder: Path) -> Run:
-    """The run in an existing folder. Raises `RunFolderError` if it is none."""
+def open_run(folder: Path, *, data_path: str | None = None) -> Run:
+    """The run in an existing folder, its images read from `data_path` if given. Raises `RunFolderError` if it is none."""
     path = folder / "recipe.json"
     if not path.exists():
         raise RunFolderError(f"{folder} is no run folder: it has no recipe.json; make one with: snnguard train RECIPE")
-    return Run(folder=folder, recipe=Recipe.parse(read_json(path)))
+    recipe = Recipe.parse(read_json(path))
+    if data_path is not None:
+        recipe = Recipe.parse({**recipe.to_json(), "data": {**recipe.data.to_json(), "path": data_path}})
+    return Run(folder=folder, recipe=recipe)
 
 
 def start(recipe: Recipe, folder: Path) -> Run:
     """A run folder for `recipe`, new or left by an earlier call with the same recipe. Raises `RunFolderError`."""
     path = folder / "recipe.json"
     if path.exists():
-        found = open_run(folder).recipe
-        if found != recipe:
-            where = ", ".join(differences(recipe.to_json(), found.to_json())[:6])
-            raise RunFolderError(f"{folder} belongs to another recipe (they differ in {where}); choose another folder")
+        # Where the images lie may change; that they are the same ones, training and judging check by their content.
+        where = [path for path in differences(recipe.to_json(), open_run(folder).recipe.to_json()) if path != "data.path"]
+        if where:
+            said = f"{folder} belongs to another recipe (they differ in {', '.join(where[:6])})"
+            raise RunFolderError(f"{said}; choose another folder, or delete it")
     elif folder.exists() and any(not entry.name.startswith(".recipe.json.") for entry in folder.iterdir()):
         raise RunFolderError(f"{folder} is not empty and holds no run; choose another folder")
+    for left in folder.glob(".*.safetensors.*"):
+        left.unlink(missing_ok=True)  # what a kill during a write leaves
     write_atomic(path, json.dumps(recipe.to_json(), indent=1).encode())
     return Run(folder=folder, recipe=recipe)
 

@@ -38,8 +38,8 @@ def overlap(a: Interval, b: Interval) -> bool:
 
 
 def comparable(records: Sequence[Record]) -> bool:
-    """Whether the records were judged under one threat, one suite and on the same images (as far as labels tell)."""
-    return len({(threat_text(r.threat), r.suite, r.labels) for r in records}) <= 1
+    """Whether the records were judged under one threat, one suite and on the same images."""
+    return len({(threat_text(r.threat), r.suite, r.labels, len(r.clean), r.provenance.data) for r in records}) <= 1
 
 
 def _worst(named: Sequence[tuple[str, Record]]) -> str:

@@ -62,7 +62,7 @@ def _facts(records: Sequence[Record]) -> list[str]:
         *dict.fromkeys(threat_text(r.threat) for r in records),
     ]
     if counts:
-        facts.append(" to ".join(f"{c:,}" for c in dict.fromkeys((counts[0], counts[-1]))) + " test images")
+        facts.append(" to ".join(f"{c:,}" for c in dict.fromkeys((counts[0], counts[-1]))) + " images")
         facts += dict.fromkeys(f"suite {printable(r.suite)}" for r in records)
         facts.append(max(printable(r.provenance.created) for r in records)[:10])
     return facts

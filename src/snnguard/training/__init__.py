@@ -1,7 +1,7 @@
 """Training: the loop, optimisers and schedules, checkpoints."""
 
 from .checkpoint import load_weights, read_tensors, write_tensors
-from .fit import Diverged, Outcome, fit
+from .fit import Diverged, Outcome, Stopped, fit
 from .optimiser import SGD, AdamW, Optimiser
 from .settings import Training, resolve_device
 
@@ -11,6 +11,7 @@ __all__ = [
     "Diverged",
     "Optimiser",
     "Outcome",
+    "Stopped",
     "Training",
     "fit",
     "load_weights",

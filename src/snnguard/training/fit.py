@@ -1,5 +1,6 @@
 """The training loop. It knows the protocol of a defense and no defense by name, and it never sees the test split."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from snnguard import rng
 from snnguard.analysis import membranes, summary
 from snnguard.attacks import predict
 from snnguard.data import Augmentation, Split
+from snnguard.data.dataset import fingerprint
 from snnguard.defenses.defense import Batch, Defense, Step
-from snnguard.errors import SNNGuardError
+from snnguard.errors import RunFolderError, SNNGuardError
 from snnguard.layers import watching
 from snnguard.neurons import neurons_of
 from snnguard.record import write_atomic
@@ -31,8 +33,20 @@ Line = dict[str, Any]
 Report = Callable[[int, int, Line], None]
 
 
+SILENT = {"checkpoint_seconds", "device", "max_steps", "probe_size"}
+"""Settings of training that do not change its numbers, so that a resumed run may have others."""
+
+
 class Diverged(SNNGuardError):
-    """The loss is no longer a number."""
+    """The loss, or a weight, is no longer a number."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, after the current step was finished and saved. `outcome` is what there is."""
+
+    def __init__(self, outcome: "Outcome") -> None:
+        super().__init__(f"stopped after step {outcome.steps}; the same call goes on")
+        self.outcome = outcome
 
 
 @dataclass
@@ -70,7 +84,11 @@ def fit(
 
     Every random number of a step comes from (seed, step) and every order from (seed, epoch), so a run that was stopped
     anywhere and resumed ends with the same bits as one that was not. `report(step, steps, line)` is called after each
-    step. Raises `Diverged` when the loss is no longer finite; the last saved state is then untouched.
+    step. An epoch is the whole batches that the images fill; the rest of a shuffled epoch is left out. The model ends in
+    eval mode, on the device of `training`.
+
+    Raises `Stopped`, a KeyboardInterrupt, after Ctrl-C or SIGTERM; `Diverged` when the loss or a weight is no longer
+    finite, with the last saved state untouched; `RunFolderError` if `out` holds the training of something else.
     """
     loop = Loop(model, train, validation, defense, training, augmentation, seed, out)
     loop.resume()
@@ -86,8 +104,11 @@ def fit(
                 loop.save()
             if stopping:
                 break
-    finished = loop.progress.step == loop.steps
-    return Outcome(lines=loop.progress.lines, finished=finished, steps=loop.progress.step)
+    outcome = Outcome(lines=loop.progress.lines, finished=loop.progress.step == loop.steps, steps=loop.progress.step)
+    if not outcome.finished:
+        raise Stopped(outcome)
+    model.eval()
+    return outcome
 
 
 class Loop:
@@ -113,6 +134,7 @@ class Loop:
         self.wrapped, self.optimiser = self.fabric.setup(model, optimiser)
         self.progress = Progress()
         self.saved = time.monotonic()
+        self.setup = self._setup()
 
     def step(self) -> Line:
         """One optimiser step, in the order of the hooks."""
@@ -172,11 +194,15 @@ class Loop:
     def save(self) -> None:
         """Writes the state and the metrics, if there is a folder to write to."""
         self.saved = time.monotonic()
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+            raise Diverged(
+                f"a weight is no longer finite after step {self.progress.step}; lower the learning rate or clip_norm"
+            )
         if self.out is None:
             return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         card = {"step": self.progress.step, "sums": self.progress.sums, "lines": self.progress.lines}
-        card["seconds"] = self.progress.seconds
+        card |= {"seconds": self.progress.seconds, "setup": self.setup}
         write_tensors(self.out / "state.safetensors", tensors | pack_optimiser(self.optimiser), card, keep_previous=True)
         self._write_metrics()
 
@@ -188,11 +214,24 @@ class Loop:
         if latest is None:
             return
         tensors, card = latest
+        if card.get("setup") != self.setup:
+            raise RunFolderError(
+                f"{self.out} holds the training of another defense, data set, seed or settings; "
+                "choose another folder or delete it"
+            )
         weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         load_weights(self.model, weights, self.out / "state.safetensors")
         unpack_optimiser(self.optimiser, tensors)
         self.progress = Progress(**{k: card[k] for k in ("step", "sums", "lines", "seconds")})
         self._write_metrics()
+
+    def _setup(self) -> str:
+        """16 hex digits of what the numbers depend on besides the network."""
+        training = {name: value for name, value in self.training.to_json().items() if name not in SILENT}
+        augmentation = None if self.augmentation is None else self.augmentation.to_json()
+        said = json.dumps([self.defense.to_json(), training, augmentation, self.seed], sort_keys=True)
+        images = fingerprint((self.train.images, self.train.labels))
+        return hashlib.blake2b(f"{said}{images}".encode(), digest_size=8).hexdigest()
 
     def _write_metrics(self) -> None:
         assert self.out is not None

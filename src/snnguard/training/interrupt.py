@@ -1,10 +1,13 @@
 """Ctrl-C that stops between two steps, never within one."""
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -17,6 +20,7 @@ def graceful() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        log.warning("stopping after this step; once more stops at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
