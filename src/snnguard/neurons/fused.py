@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from .dynamics import Reset
 from .surrogate import Surrogate
-from .watch import Membrane, Watch, channel_moments, mean_hinge
+from .watch import Membrane, Watch, channel_moments
 
 
 class _Setting(NamedTuple):
@@ -85,8 +85,8 @@ class _Fused(torch.autograd.Function):
                 means.append(mean - threshold)
                 variances.append(var)
             if watch.bands:
-                ubar = _ubar(u[t], threshold, noise, t)
-                hinges += torch.stack([mean_hinge(ubar, band) for band in watch.bands]) / setting.steps
+                size = _ubar(u[t], threshold, noise, t).abs_()
+                hinges += torch.stack([torch.rsub(size, band).clamp_min_(0).mean() for band in watch.bands]) / setting.steps
         nothing = current.new_zeros(0)
         mean = torch.stack(means) if means else nothing
         var = torch.stack(variances) if variances else nothing
@@ -168,8 +168,7 @@ def _add_moments(
 
 def _add_hinge(total: Tensor, ubar: Tensor, g_hinge: Tensor, setting: _Setting) -> None:
     """Adds d(mean hinge)/du = -sign(ubar) / (T n) inside each band."""
-    sign, size = ubar.sign(), ubar.abs()
-    inside = torch.empty_like(size)
+    sign, size, inside = ubar.sign(), ubar.abs_(), torch.empty_like(ubar)  # ubar was made for this call
     for band, g in zip(setting.watch.bands, g_hinge, strict=True):
         torch.lt(size, band, out=inside)
         total.addcmul_(sign, inside.mul_(g * (-1 / (setting.steps * ubar.numel()))))
