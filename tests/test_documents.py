@@ -33,7 +33,7 @@ def test_the_check_of_the_tables_can_fail() -> None:
     scope: dict[str, object] = {"__name__": "tables", "__file__": str(ROOT / "results" / "make_tables.py")}
     exec(compile(source, "make_tables.py", "exec"), scope)
     text = (ROOT / "README.md").read_text()
-    pattern = r"(<!-- table: \S+ -->\n)\|"
+    pattern = r"(<!-- table: \S+ -->\n\n)\|"
     tampered = re.sub(pattern, r"\1| tampered |", text, count=1)
     assert tampered != text
     assert scope["filled"](tampered) == text

@@ -47,7 +47,7 @@ def commit() -> str:
 
 def command_line() -> str:
     """The command as it was typed, but for the folders that absolute paths lead through: they are nobody's business."""
-    return " ".join(_without_folders(part) for part in sys.argv)
+    return " ".join([Path(sys.argv[0]).name, *map(_without_folders, sys.argv[1:])])
 
 
 def _without_folders(part: str) -> str:
