@@ -59,7 +59,9 @@ def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: P
     assert snnguard(*asked, "--out", tmp_path / "whole.json").code == 0
     needed, stop = len(calls), 3
     calls.clear()
-    assert snnguard(*asked).code == 130
+    stopped = snnguard(*asked)
+    assert stopped.code == 130
+    assert "run the same command to go on" in stopped.out
     assert not (run / "evaluation.json").exists()
     [kept] = run.glob(".evaluation-*.jsonl")
     assert len([text for text in kept.read_text().splitlines() if text]) >= 2

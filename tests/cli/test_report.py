@@ -1,5 +1,6 @@
 """snnguard report."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_markdown(snnguard: Any, judged: Path, tmp_path: Path, monkeypatch: pyte
     assert said.out.startswith("|")
     assert "digits-mpd-sgr" in said.out
     assert not Path("report.html").exists()
+
+
+def test_a_file_of_several_records(snnguard: Any, judged: Path, tmp_path: Path) -> None:
+    record = json.loads((judged / "evaluation.json").read_text())
+    several = tmp_path / "results.json"
+    several.write_text(json.dumps({"records": [record, record | {"name": "another"}]}))
+    said = snnguard("report", several, "--markdown")
+    assert said.code == 0
+    assert "| another" in said.out
+    assert "| digits-mpd-sgr" in said.out
 
 
 def test_not_judged_yet(snnguard: Any, run: Path) -> None:

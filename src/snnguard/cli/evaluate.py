@@ -44,7 +44,7 @@ def judge_shown(
     run: recipes.Run, *, suite: str = "paper", images: int | None = None, split: str = "test", draws: int | None = None,
     batch_size: int = 128, seed: int = 0, out: Path | None = None,
 ) -> Record:  # fmt: skip
-    """Judges with a progress bar."""
+    """Judges with a progress bar; after Ctrl-C says how to go on, and exits with 130."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(run.recipe.name, total=None)
@@ -52,7 +52,11 @@ def judge_shown(
         def shown(attack: str, done: int, total: int) -> None:
             progress.update(task, description=f"{run.recipe.name}  {attack}", completed=done, total=total)
 
-        return recipes.judge(
-            run, suite_name=suite, images=images, split=split, seed=seed, draws=draws, batch_size=batch_size, out=out,
-            report=shown,
-        )  # fmt: skip
+        try:
+            return recipes.judge(
+                run, suite_name=suite, images=images, split=split, seed=seed, draws=draws, batch_size=batch_size, out=out,
+                report=shown,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            console.print("Stopped; run the same command to go on.")
+            raise typer.Exit(130) from None

@@ -7,20 +7,22 @@ import typer
 
 from snnguard import report as pages
 from snnguard.errors import RequestError
-from snnguard.record import Record
+from snnguard.record import Record, read_json
 
 from .main import app, console
 
 
 @app.command()
 def report(
-    sources: Annotated[list[Path], typer.Argument(metavar="RUN|RECORD...", help="Run folders or record files (JSON).")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN|RECORD...", help="Run folders, record files, or demo's results.json.")
+    ],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     title: Annotated[str, typer.Option()] = "SNNGuard report",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown and write no page.")] = False,
 ) -> None:
     """One self-contained HTML page from records: table, pictures, curves, membranes, training. Needs no model, no GPU."""
-    records = [read(source) for source in sources]
+    records = [record for source in sources for record in read(source)]
     if markdown:
         print(pages.markdown(records))
         return
@@ -29,9 +31,15 @@ def report(
     console.print(f"Written: {out}")
 
 
-def read(source: Path) -> Record:
-    """The record of a run folder, or in a file. Raises `RequestError`."""
+def read(source: Path) -> list[Record]:
+    """The record of a run folder or a file, or the records of a file of several (demo's `results.json`).
+
+    Raises `RequestError`.
+    """
     path = source / "evaluation.json" if source.is_dir() else source
     if source.is_dir() and not path.exists():
         raise RequestError(f"{source} has not been judged yet; run: snnguard evaluate {source}")
-    return Record.load(path)
+    data = read_json(path)
+    if isinstance(data, dict) and "records" in data:
+        return [Record.from_json(entry) for entry in data["records"]]
+    return [Record.load(path)]

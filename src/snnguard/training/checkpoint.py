@@ -73,7 +73,7 @@ def read_latest(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return read_tensors(path)
     except CheckpointError as error:
         if not previous(path).exists():
-            raise
+            raise CheckpointError(f"{error}. There is none before it: delete it, and training starts anew") from None
         state = read_tensors(previous(path))
         if path.exists():
             path.replace(path.with_name(f"{path.stem}.damaged{path.suffix}"))
