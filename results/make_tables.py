@@ -24,9 +24,9 @@ BLOCK = re.compile(r"(<!-- (?P<kind>table|mechanism): (?P<pattern>\S+) -->\n).*?
 
 def accuracies(records: Sequence[Record]) -> str:
     """Accuracies, intervals and suspicions, and where they come from."""
-    where = records[0].provenance
-    made = f"Data: {where.data}. {where.hardware}, torch {where.versions['torch']}, attack seed {where.seed}."
-    return f"{report.markdown(records)}\n\n{made}"
+    sources = [r.provenance for r in records]
+    made = dict.fromkeys(f"{p.data}. {p.hardware}, torch {p.versions['torch']}, attack seed {p.seed}." for p in sources)
+    return "\n\n".join([report.markdown(records), *(f"Data: {line}" for line in made)])
 
 
 def mechanism(records: Sequence[Record]) -> str:
