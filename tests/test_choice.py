@@ -18,7 +18,7 @@ from snnguard.defenses import Defense, Stack
 from snnguard.encoders import Encoder
 from snnguard.errors import InvalidRecipe, RequestError, UnknownName
 from snnguard.networks import Network
-from snnguard.neurons import BPTT, LIF, NLIF, ATan, Dynamics, GradientRule, Sigmoid, Surrogate, Triangle
+from snnguard.neurons import BPTT, LIF, ATan, Dynamics, GradientRule, MembraneNoise, Sigmoid, Surrogate, Triangle, nlif
 from snnguard.threat import L2, Linf, Threat
 from snnguard.training import Optimiser, Training
 
@@ -92,12 +92,12 @@ def test_plain_choices_survive_json(value: Choice) -> None:
 
 def test_a_deep_value_survives_json() -> None:
     network = Network(
-        name="vgg4-tiny", steps=3, neuron=NLIF(sigma=0.1, decay=0.5, reset="subtract", surrogate=ATan(alpha=3.0)),
+        name="vgg4-tiny", steps=3, neuron=nlif(sigma=0.1, decay=0.5, reset="subtract", surrogate=ATan(alpha=3.0)),
         encoder=sg.encoders.Poisson(), residual="sum",
     )  # fmt: skip
     again = Network.parse(network.to_json())
     assert again == network
-    assert isinstance(again.neuron, NLIF)
+    assert again.neuron.traits == (MembraneNoise(sigma=0.1),)
     assert isinstance(again.neuron.surrogate, ATan)
 
 
@@ -209,9 +209,9 @@ def test_a_member_of_another_family_is_refused() -> None:
 
 
 def test_a_member_beside_the_asked_class_is_refused() -> None:
-    with pytest.raises(InvalidRecipe, match="'lif' is no NLIF"):
-        NLIF.parse({"kind": "lif"})
-    assert isinstance(LIF.parse({"kind": "nlif"}), NLIF)
+    with pytest.raises(InvalidRecipe, match="'triangle' is no Sigmoid"):
+        Sigmoid.parse({"kind": "triangle"})
+    assert LIF.parse({"kind": "nlif"}).traits == (MembraneNoise(),)
 
 
 def test_a_family_without_a_kind_asks_for_one() -> None:

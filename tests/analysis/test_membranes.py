@@ -11,7 +11,7 @@ from snnguard.analysis import membranes, summary
 from snnguard.encoders import Poisson
 from snnguard.layers import watching
 from snnguard.networks import build
-from snnguard.neurons import LIF, NLIF, Rectangular, Watch, neurons_of
+from snnguard.neurons import LIF, Rectangular, Watch, neurons_of, nlif
 
 
 def net(**settings: object) -> nn.Module:
@@ -86,7 +86,7 @@ def test_silent_and_saturated_layers() -> None:
 
 
 def test_flags_statistics_gradients_and_generators_are_left_alone() -> None:
-    model = net(neuron=NLIF(sigma=0.2)).train()
+    model = net(neuron=nlif(sigma=0.2)).train()
     model.body[0].eval()
     before = [m.training for m in model.modules()]
     state = {name: t.clone() for name, t in model.state_dict().items()}

@@ -11,7 +11,7 @@ from snnguard.data import fake
 from snnguard.defenses import MPDSGR, REG, TGO, AdversarialTraining, Batch, Defense, Stack, Step, rat
 from snnguard.layers import watching
 from snnguard.networks import Network, build, construct
-from snnguard.neurons import NLIF
+from snnguard.neurons import MembraneNoise
 from snnguard.threat import Linf
 from snnguard.training import SGD, Training, fit
 
@@ -156,5 +156,5 @@ def test_hooks_leave_the_mode_and_the_statistics_of_the_model_alone(name: str) -
 
 
 def test_noise_is_designed_in_only_where_it_is_wanted() -> None:
-    assert isinstance(TGO().design(network()).neuron, NLIF)
-    assert not isinstance(TGO(sigma=0).design(network()).neuron, NLIF)
+    assert isinstance(TGO().design(network()).neuron.traits[0], MembraneNoise)
+    assert TGO(sigma=0).design(network()).neuron.traits == ()

@@ -55,7 +55,7 @@ def test_two_neurons_contradict(new: Callable[..., Defense]) -> None:
         return network.model_copy(update={"neuron": LIF(decay=0.5)})
 
     leaky = new("leaky", design=leak)
-    with pytest.raises(DefenseConflict, match="tgo and leaky both set the network's neuron"):
+    with pytest.raises(DefenseConflict, match="undoes what tgo sets as the network's neuron's noise"):
         Stack(parts=(TGO(), leaky))
     Stack(parts=(TGO(sigma=0), leaky))  # without noise TGO leaves the neuron alone
     Stack(parts=(leaky, new("leaky-too", design=leak)))  # both want the same
@@ -112,7 +112,7 @@ def test_designs_groups_and_required_attacks_are_those_of_the_parts() -> None:
     stack = Stack(parts=(TGO(inference_noise=True), REG(), ConvexResiduals()))
     designed = stack.design(Network(name="wrn16"))
     assert designed.residual == "convex"
-    assert designed.neuron.kind == "nlif"
+    assert [trait.kind for trait in designed.neuron.traits] == ["membrane-noise"]
     model = torch.nn.Linear(2, 2)
     assert [g.weight_decay for g in stack.groups(model)] == [0.0]
     assert stack.adaptive() == TGO(inference_noise=True).adaptive()

@@ -17,7 +17,7 @@ class Repeat(Encoder, kind="toy-repeat"):
     """Direct coding the long way: every step written out."""
 
     def encode(self, x: Tensor, *, steps: int, normalize: Callable[[Tensor], Tensor]) -> Tensor:
-        return torch.stack([normalize(x)] * steps)
+        return normalize(x).repeat(steps, 1, 1, 1, 1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +36,7 @@ def images(n: int = N) -> Tensor:
 
 def test_direct_is_the_normalised_image() -> None:
     x = images()
-    assert torch.equal(Direct().encode(x, steps=4, normalize=lambda x: x * 2 - 1), (x * 2 - 1)[None])
+    assert torch.equal(Direct().encode(x[None], steps=4, normalize=lambda x: x * 2 - 1), (x * 2 - 1)[None])
     assert not Direct().noisy
 
 
@@ -44,7 +44,7 @@ def test_poisson_has_the_pixel_as_its_mean() -> None:
     x = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
     draws = 4000
     with rng.scope(0):
-        spikes = Poisson().encode(x, steps=draws, normalize=identity)
+        spikes = Poisson().encode(x[None], steps=draws, normalize=identity)
     assert spikes.shape == (draws, 1, 1, 8, 8)
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
     error = 4 * (x * (1 - x) / draws).sqrt()
@@ -56,16 +56,16 @@ def test_poisson_has_the_pixel_as_its_mean() -> None:
 def test_poisson_is_not_normalised() -> None:
     x = images()
     with rng.scope(0):
-        one = Poisson().encode(x, steps=4, normalize=identity)
+        one = Poisson().encode(x[None], steps=4, normalize=identity)
     with rng.scope(0):
-        other = Poisson().encode(x, steps=4, normalize=lambda x: x - 5)
+        other = Poisson().encode(x[None], steps=4, normalize=lambda x: x - 5)
     assert torch.equal(one, other)
 
 
 def test_poisson_differentiates_as_the_identity_in_every_step() -> None:
     x = images().requires_grad_()
     weight = torch.randn(4, N, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    spikes = Poisson().encode(x, steps=4, normalize=identity)
+    spikes = Poisson().encode(x[None], steps=4, normalize=identity)
     (gradient,) = torch.autograd.grad((spikes * weight).sum(), x)
     assert torch.allclose(gradient, weight.sum(0), atol=1e-6)
 
@@ -73,11 +73,11 @@ def test_poisson_differentiates_as_the_identity_in_every_step() -> None:
 def test_poisson_draws_anew_in_every_call_and_step() -> None:
     x = images()
     with rng.scope(0):
-        first, second = (Poisson().encode(x, steps=4, normalize=identity) for _ in range(2))
+        first, second = (Poisson().encode(x[None], steps=4, normalize=identity) for _ in range(2))
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
     with rng.scope(0):
-        assert torch.equal(Poisson().encode(x, steps=4, normalize=identity), first)
+        assert torch.equal(Poisson().encode(x[None], steps=4, normalize=identity), first)
     model = sg.networks.build("vgg4-tiny", image_shape=(1, 8, 8), encoder=Poisson()).eval()
     assert model.stochastic
     seen: list[Tensor] = []

@@ -18,7 +18,7 @@ from snnguard.errors import AttackFault, InvalidInput
 from snnguard.evaluation import Entry, Suite, evaluate, paper, quick
 from snnguard.evaluation.partial import clear
 from snnguard.networks import build
-from snnguard.neurons import BPTT, NLIF, GradientRule, RateGradient, Sigmoid, Triangle, fused, neurons_of
+from snnguard.neurons import BPTT, GradientRule, RateGradient, Sigmoid, Triangle, fused, neurons_of, nlif
 from snnguard.record import Record
 from snnguard.threat import Linf
 
@@ -337,7 +337,7 @@ def test_a_rule_that_moves_the_forward_pass(trained: nn.Module, faked: Dataset, 
     monkeypatch.setattr(GradientRule, "_members", dict(GradientRule.members()))
 
     class Moves(GradientRule, kind="moves"):
-        def spikes(self, current, *, steps, dynamics, surrogate, watch=None, noise=None):
+        def spikes(self, current, *, steps, dynamics, surrogate, watch=None, noise=None, inside=()):
             spikes, seen = fused(current, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants())
             return spikes * (1 + 1e-3), seen
 
@@ -371,7 +371,7 @@ def test_another_rule_is_stronger_than_the_training_surrogate(trained: nn.Module
     assert record.find("pgd-10/rate").accuracy.point < record.find("pgd-10/bptt").accuracy.point
 
 
-@pytest.mark.parametrize("settings", [{"encoder": Poisson()}, {"neuron": NLIF(sigma=0.3, inference_noise=True)}], ids=str)
+@pytest.mark.parametrize("settings", [{"encoder": Poisson()}, {"neuron": nlif(sigma=0.3, inference_noise=True)}], ids=str)
 def test_a_random_model_is_noticed_and_judged_with_ten_draws(settings: dict[str, Any], faked: Dataset) -> None:
     model = build("vgg4-tiny", classes=4, image_shape=(1, 8, 8), steps=2, mean=[0.5], std=[0.2], seed=1, **settings)
     for module in model.modules():

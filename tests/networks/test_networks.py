@@ -11,7 +11,7 @@ import snnguard as sg
 from snnguard.errors import InvalidInput, InvalidRecipe, RequestError
 from snnguard.layers import TDBN, ConvexCombination, Sum
 from snnguard.networks import Network, SpikingClassifier, build, construct, names
-from snnguard.neurons import LIF, NLIF, Neuron, Triangle, neurons_of
+from snnguard.neurons import LIF, Neuron, Triangle, neurons_of, nlif
 
 SMALL = {"vgg4-tiny": (1, 8, 8), "vgg5-slim": (3, 16, 16)}
 HALVINGS = {"vgg5": 2, "vgg11": 3, "vgg13": 5, "vgg16": 5, "vgg5-slim": 3, "vgg4-tiny": 1, "wrn16": 2, "resnet19": 2}
@@ -267,8 +267,8 @@ def test_tdbn_takes_the_threshold_of_the_neuron() -> None:
 
 def test_stochastic_networks_say_so() -> None:
     assert weightless("vgg4-tiny", encoder="poisson").stochastic
-    assert weightless("vgg4-tiny", neuron=NLIF(inference_noise=True)).stochastic
-    assert not weightless("vgg4-tiny", neuron=NLIF()).stochastic
+    assert weightless("vgg4-tiny", neuron=nlif(inference_noise=True)).stochastic
+    assert not weightless("vgg4-tiny", neuron=nlif()).stochastic
 
 
 def test_the_documented_call() -> None:

@@ -27,7 +27,7 @@ def loss(spikes: Tensor, seen: Membrane | None, *, seed: int = 5) -> Tensor:
     """Any differentiable scalar of everything that carries a gradient."""
     total = (spikes * random(seed, *spikes.shape).to(spikes)).sum()
     if seen is not None:
-        for i, part in enumerate((seen.mean, seen.var, seen.hinge)):
+        for i, part in enumerate((seen.mean, seen.var, seen.hinge, seen.potential)):
             if part is not None:
                 total = total + (part * random(seed + 1 + i, *part.shape).to(part)).sum()
                 total = total + (part.square().sum() * 0.3)
@@ -86,8 +86,8 @@ def test_equals_the_reference(
         assert one is None or torch.allclose(one, other, rtol=1e-12, atol=1e-12), name
     for seen in (reference[1], kernel[1]):
         assert seen.bands == bands
-        for name in ("potential", "spikes"):
-            assert getattr(seen, name) is None or not getattr(seen, name).requires_grad
+        assert seen.spikes is None or not seen.spikes.requires_grad
+        assert seen.potential is None or seen.potential.requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -9,7 +9,7 @@ import pytest
 from snnguard import recipes
 from snnguard.data import Augmentation, default_augmentation, fake
 from snnguard.defenses import TGO
-from snnguard.neurons import NLIF
+from snnguard.neurons import MembraneNoise
 from snnguard.recipes import Recipe, build
 from snnguard.training import SGD
 
@@ -39,7 +39,7 @@ def test_the_papers_settings(network: str) -> None:
 def test_a_defense_designs_the_network() -> None:
     recipe = recipes.get("cifar10-wrn16-tgo")
     assert isinstance(recipe.defense, TGO)
-    assert isinstance(recipe.defense.design(recipe.network).neuron, NLIF)
+    assert isinstance(recipe.defense.design(recipe.network).neuron.traits[0], MembraneNoise)
     assert recipes.get("cifar10-wrn16-rat").defense.design(recipe.network).residual == "convex"
 
 

@@ -313,7 +313,7 @@ class TestMetrics:
 class TestSteps:
     def test_the_signature_has_no_test_split(self) -> None:
         assert list(inspect.signature(fit).parameters) == [
-            "model", "train", "validation", "defense", "training", "augmentation", "seed", "out", "report",
+            "model", "train", "validation", "defense", "training", "augmentation", "seed", "out", "report", "teachers",
         ]  # fmt: skip
 
     def batches(self, trained: Any, unlisted: Any, **changes: Any) -> list[Tensor]:

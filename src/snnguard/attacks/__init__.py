@@ -2,9 +2,9 @@
 
 from .attack import Attack
 from .carlini_wagner import CW
-from .gradient import Ascent, InputGradient
+from .gradient import Ascent, InputGradient, weight_gradient
 from .loss import CrossEntropy, Loss, Margin
-from .model import Model, check_labels, frozen, predict
+from .model import Model, check_labels, frozen, hard, is_soft, predict
 from .noise import GaussianNoise, UniformNoise
 from .pgd import PGD, bim, fgsm, mifgsm, rfgsm
 
@@ -24,7 +24,10 @@ __all__ = [
     "check_labels",
     "fgsm",
     "frozen",
+    "hard",
+    "is_soft",
     "mifgsm",
     "predict",
     "rfgsm",
+    "weight_gradient",
 ]

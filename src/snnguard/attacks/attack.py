@@ -11,7 +11,7 @@ from snnguard.choice import Choice
 from snnguard.errors import AttackFault, InvalidInput
 from snnguard.threat import Threat
 
-from .model import Model, check_labels, frozen, predict
+from .model import Model, check_labels, frozen, hard, is_soft, predict
 
 Target = Literal["random", "least-likely"]
 
@@ -40,7 +40,7 @@ class Attack(Choice):
         check_labels(x, y)
         if len(x) == 0:
             return x.clone()
-        x, y = x.detach(), y.long()
+        x, y = x.detach(), y.detach() if is_soft(y) else y.long()
         with frozen(model), rng.scope(seed):
             aim = self._aim(model, x, y, seed, targets)
             x_adv = self.run(model, x, y if aim is None else aim, threat, seed, aim is not None).detach()
@@ -71,6 +71,7 @@ class Attack(Choice):
             return targets.long()
         if self.target is None:
             return None
+        y = hard(y)
         logits = predict(model, x)
         classes = logits.shape[1]
         if classes < 2:

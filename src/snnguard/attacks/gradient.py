@@ -1,5 +1,6 @@
 """The input gradient: the only door from an attack to autograd."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import torch
@@ -57,3 +58,12 @@ class InputGradient(Choice):
 def rule_on(model: Model, rule: GradientRule | None):  # type: ignore[no-untyped-def]
     """`use_rule` for anything that can be called; a plain function has no neurons and takes no rule."""
     return use_rule(model if isinstance(model, torch.nn.Module) else torch.nn.Module(), rule)
+
+
+def weight_gradient(
+    model: torch.nn.Module, x: Tensor, y: Tensor, parameters: Sequence[Tensor], loss: Loss
+) -> list[Tensor]:  # fmt: skip
+    """Gradient of the mean loss with respect to `parameters`, in the model's own mode; nothing is accumulated."""
+    with torch.enable_grad():
+        total = loss(model(x), y, targeted=False).mean()
+        return list(torch.autograd.grad(total, list(parameters), allow_unused=True, materialize_grads=True))

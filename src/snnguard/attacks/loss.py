@@ -10,13 +10,15 @@ from torch.nn import functional
 
 from snnguard.choice import Choice
 
+from .model import hard
+
 
 class Loss(Choice):
     """Larger is worse for the model. `targeted` turns it round: larger is closer to class `y`."""
 
     @abstractmethod
     def per_sample(self, logits: Tensor, y: Tensor) -> Tensor:
-        """[N] from logits [N, K] and classes [N], untargeted."""
+        """[N] from logits [N, K] and classes [N] (or soft labels [N, K]), untargeted."""
 
     def __call__(self, logits: Tensor, y: Tensor, *, targeted: bool) -> Tensor:
         return -self.per_sample(logits, y) if targeted else self.per_sample(logits, y)
@@ -24,7 +26,7 @@ class Loss(Choice):
 
 @final
 class CrossEntropy(Loss, kind="cross-entropy"):
-    """-log softmax(z)_y."""
+    """-log softmax(z)_y; for soft labels p, -sum p log softmax(z), which differs from KL(p || softmax(z)) by a constant."""
 
     def per_sample(self, logits: Tensor, y: Tensor) -> Tensor:
         return functional.cross_entropy(logits, y, reduction="none")
@@ -50,6 +52,7 @@ class Margin(Loss, kind="margin"):
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
     """max_{i != y} z_i - z_y, [N]; positive where the sample is misclassified."""
+    y = hard(y)
     own = logits.gather(1, y[:, None])
     others = logits.scatter(1, y[:, None], -torch.inf)
     return others.amax(1) - own[:, 0]

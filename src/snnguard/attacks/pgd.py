@@ -12,7 +12,7 @@ from snnguard.threat import Threat
 
 from .attack import Attack, Target
 from .gradient import InputGradient
-from .model import Model
+from .model import Model, hard
 
 
 @final
@@ -50,7 +50,7 @@ class PGD(Attack, kind="pgd"):
             ascent = self.gradient(model, x_adv, y[live], targeted=targeted)
             if self.early_stop:
                 # The logits are those of the point before the step, so a success is found without an extra pass.
-                lost = (ascent.logits.argmax(1) == y[live]) == targeted
+                lost = (ascent.logits.argmax(1) == hard(y[live])) == targeted
                 done[live[lost]] = x_adv[lost]
                 x_adv, momentum, live = x_adv[~lost], momentum[~lost], live[~lost]
                 ascent = type(ascent)(*(part[~lost] for part in ascent))

@@ -1,5 +1,7 @@
 """Several defenses as one."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, final
 
 from pydantic import field_validator
@@ -42,19 +44,24 @@ class Stack(Defense, kind="stack"):
         objectives = [part.kind for part in self.parts if type(part).objective is not Defense.objective]
         if len(objectives) > 1:
             raise DefenseConflict(f"{' and '.join(objectives)} each replace the training loss; keep one of them")
+        claimed: dict[str, str] = {}
+        for part in self.parts:
+            for claim in part.claims:
+                if (other := claimed.setdefault(claim, part.kind)) != part.kind:
+                    raise DefenseConflict(f"{other} and {part.kind} both {claim}; keep one of them")
         base = Network(name="vgg5-slim")
         changed: dict[str, tuple[str, Any]] = {}
         for part in self.parts:
-            after = part.design(base)
-            for field in Network.model_fields:
-                value = getattr(after, field)
-                if value == getattr(base, field):
-                    continue
-                other, earlier = changed.setdefault(field, (part.kind, value))
+            for place, value in changes(base, part.design(base)).items():
+                other, earlier = changed.setdefault(place, (part.kind, value))
                 if earlier != value:
                     raise DefenseConflict(
-                        f"{other} and {part.kind} both set the network's {field}, to {earlier} and {value}; keep one"
+                        f"{other} and {part.kind} both set the network's {place}, to {earlier} and {value}; keep one"
                     )
+        left = changes(base, self.design(base))
+        for place, (kind, value) in changed.items():
+            if left.get(place) != value:
+                raise DefenseConflict(f"another part undoes what {kind} sets as the network's {place}; keep one of them")
 
     @property
     def watch(self) -> Watch:
@@ -68,13 +75,27 @@ class Stack(Defense, kind="stack"):
             network = part.design(network)
         return network
 
+    def teachers(self) -> dict[str, Defense]:
+        return {name: teacher for part in self.parts for name, teacher in part.teachers().items()}
+
     def groups(self, model: nn.Module) -> list[Group]:
         return [group for part in self.parts for group in part.groups(model)]
+
+    def prepare(self, model: nn.Module, batch: Batch, step: Step) -> None:
+        for part in self.parts:
+            part.prepare(model, batch, step)
 
     def batch(self, model: nn.Module, batch: Batch, step: Step) -> Batch:
         for part in self.parts:
             batch = part.batch(model, batch, step)
         return batch
+
+    @contextmanager
+    def around(self, model: nn.Module, batch: Batch, step: Step) -> Iterator[None]:
+        with ExitStack() as contexts:
+            for part in self.parts:
+                contexts.enter_context(part.around(model, batch, step))
+            yield
 
     def objective(self, model: nn.Module, batch: Batch, logits: Tensor, step: Step) -> Tensor | None:
         found = [part.objective(model, batch, logits, step) for part in self.parts]
@@ -90,5 +111,19 @@ class Stack(Defense, kind="stack"):
         for part in self.parts:
             part.constrain(model, step)
 
+    def finish(self, model: nn.Module, step: Step) -> None:
+        for part in self.parts:
+            part.finish(model, step)
+
     def adaptive(self) -> tuple[Attack, ...]:
-        return tuple(attack for part in self.parts for attack in part.adaptive())
+        return tuple(dict.fromkeys(attack for part in self.parts for attack in part.adaptive()))
+
+
+def changes(before: Network, after: Network) -> dict[str, Any]:
+    """What differs between two descriptions of a network, by place: its fields, its neuron's, and the slots of its traits."""
+    found = {f"{name}": value for name, value in after if name != "neuron" and value != getattr(before, name)}
+    for name, value in after.neuron:
+        if name != "traits" and value != getattr(before.neuron, name):
+            found[f"neuron.{name}"] = value
+    had = before.neuron.traits
+    return found | {f"neuron's {trait.slot}": trait for trait in after.neuron.traits if trait not in had}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from snnguard.attacks import PGD, Attack, InputGradient
 from snnguard.choice import named
 from snnguard.networks import Network
-from snnguard.neurons import NLIF, Watch
+from snnguard.neurons import MembraneNoise, Watch
 
 from .defense import Batch, Defense, Step
 from .schedule import Rise, risen
@@ -43,9 +43,7 @@ class TGO(Defense, kind="tgo"):
     def design(self, network: Network) -> Network:
         if self.sigma == 0:
             return network
-        neuron = {name: getattr(network.neuron, name) for name in type(network.neuron).model_fields}
-        neuron |= {"sigma": self.sigma, "inference_noise": self.inference_noise}
-        return network.model_copy(update={"neuron": NLIF(**neuron)})
+        return network.having(MembraneNoise(sigma=self.sigma, inference=self.inference_noise))
 
     def penalty(self, model: nn.Module, batch: Batch, logits: Tensor, step: Step) -> Tensor | None:  # noqa: ARG002
         weight = risen(self.lambda_max, self.rise, step.progress)

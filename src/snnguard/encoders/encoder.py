@@ -11,13 +11,25 @@ from snnguard.choice import Choice
 
 
 class Encoder(Choice):
-    """Turns raw images [N, C, H, W] into input [T, N, C, H, W], or [1, N, C, H, W] if no step differs from another."""
+    """Turns raw images into input [T, N, C, H, W], or [1, N, C, H, W] if no step differs from another.
 
-    noisy: ClassVar[bool] = False
+    The images come as [1, N, C, H, W], or as [T, N, C, H, W] where they differ from step to step.
+    """
+
+    source: ClassVar[str] = ""
 
     @abstractmethod
     def encode(self, x: Tensor, *, steps: int, normalize: Callable[[Tensor], Tensor]) -> Tensor:
         """`x` is raw; the encoder decides where the model's normalisation comes in."""
+
+    @property
+    def noisy(self) -> bool:
+        """Whether two calls can differ."""
+        return False
+
+    def smoothing_sigma(self, steps: int) -> float:  # noqa: ARG002
+        """The standard deviation for which this encoder's own noise smooths the classifier around an image; 0 for none."""
+        return 0.0
 
 
 @final
@@ -25,7 +37,7 @@ class Direct(Encoder, kind="direct"):
     """The normalised image in every step; given once, so that the first layer is computed once."""
 
     def encode(self, x: Tensor, *, steps: int, normalize: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
-        return normalize(x)[None]
+        return normalize(x)
 
 
 @final
@@ -36,10 +48,12 @@ class Poisson(Encoder, kind="poisson"):
     `draws` > 1. SOURCE: RGA's code; the family's convention for Poisson input.
     """
 
-    noisy: ClassVar[bool] = True
+    @property
+    def noisy(self) -> bool:
+        return True
 
     def encode(self, x: Tensor, *, steps: int, normalize: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
-        spikes: Tensor = _Bernoulli.apply(x.expand(steps, *x.shape))  # type: ignore[no-untyped-call]
+        spikes: Tensor = _Bernoulli.apply(x.expand(steps, *x.shape[1:]))  # type: ignore[no-untyped-call]
         return spikes
 
 

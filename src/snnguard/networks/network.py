@@ -17,7 +17,7 @@ from snnguard.choice import Choice, discover, unknown
 from snnguard.encoders import Direct, Encoder
 from snnguard.errors import RequestError, UnknownName
 from snnguard.layers import TDBN, Merge, Normalize, merge
-from snnguard.neurons import LIF
+from snnguard.neurons import LIF, Trait, is_unsettled
 
 from .classifier import SpikingClassifier
 
@@ -25,13 +25,15 @@ from .classifier import SpikingClassifier
 class Network(Choice):
     """Everything about a network that is not the data set's business. Defenses change it through `design`.
 
-    `residual` None leaves the merge to the architecture; `tdbn_threshold` None takes the neuron's threshold.
+    `residual` None leaves the merge to the architecture; `tdbn_threshold` None takes the neuron's threshold. `input_noise`
+    is the standard deviation of Gaussian noise, in raw units, that is added to every image in every call.
     """
 
     name: str = "vgg11"
     steps: int = Field(default=4, ge=1)
     neuron: LIF = LIF()
     encoder: Encoder = Direct()
+    input_noise: float = Field(default=0.0, ge=0)
     residual: Merge | None = None
     tdbn_alpha: float = Field(default=1.0, gt=0)
     tdbn_threshold: float | None = Field(default=None, gt=0)
@@ -42,6 +44,10 @@ class Network(Choice):
         if name not in names():
             raise UnknownName(unknown("network", name, names()))
         return name
+
+    def having(self, trait: Trait) -> "Network":
+        """This network with one more trait in its neurons."""
+        return self.model_copy(update={"neuron": self.neuron.having(trait)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +120,15 @@ def construct(
     with rng.scope(seed):
         body = _architectures[network.name](plan)
         initialise(body)
-    return SpikingClassifier(
-        body, name=network.name, encoder=network.encoder, normalize=Normalize(mean, std), steps=network.steps,
-        image_shape=plan.image_shape,
-    )  # fmt: skip
+        model = SpikingClassifier(
+            body, name=network.name, encoder=network.encoder, normalize=Normalize(mean, std), steps=network.steps,
+            image_shape=plan.image_shape, input_noise=network.input_noise,
+        )  # fmt: skip
+        if is_unsettled(model):
+            with torch.no_grad():
+                model.eval()(torch.zeros(1, *plan.image_shape))
+            model.train()
+    return model
 
 
 def build(

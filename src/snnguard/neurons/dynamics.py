@@ -8,6 +8,7 @@
 This loop is the reference: autograd differentiates it step by step. The fused kernel is tested against it.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from snnguard.choice import Choice
 
 from .surrogate import Surrogate
+from .trait import Mechanism
 from .watch import Membrane, Watch, channel_moments, mean_hinge
 
 Reset = Literal["zero", "subtract"]
@@ -35,31 +37,56 @@ class Dynamics(Choice):
         return {name: getattr(self, name) for name in Dynamics.model_fields}
 
 
-def charge(v: Tensor | None, current: Tensor, decay: float) -> Tensor:
+def charge(v: Tensor | None, current: Tensor, decay: float | Tensor) -> Tensor:
     """u = decay * v + I. Two roundings, never a fused multiply-add, so that every backend has the same bits."""
     if v is None:
         return current.clone()
-    return current + (v if decay == 1 else v * decay)
+    return current + (v if isinstance(decay, float | int) and decay == 1 else v * decay)
 
 
-class Spike(torch.autograd.Function):
-    """Exact Heaviside forward, surrogate derivative backward."""
+class _Stands(torch.autograd.Function):
+    """The value of one tensor, bit for bit, with the gradient of another."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, threshold: float, surrogate: Surrogate) -> Tensor:
-        ctx.save_for_backward(u)
-        ctx.threshold, ctx.surrogate = threshold, surrogate
-        return (u >= threshold).to(u.dtype)
+    def forward(ctx: Any, value: Tensor, smooth: Tensor) -> Tensor:  # noqa: ARG004
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # noqa: ARG004
+        return None, grad
+
+
+def straight_through(value: Tensor, smooth: Tensor) -> Tensor:
+    """`value`, differentiated as if it were `smooth`."""
+    out: Tensor = _Stands.apply(value, smooth)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Spike(torch.autograd.Function):
+    """What is emitted forward, the surrogate derivative backward."""
+
+    @staticmethod
+    def forward(ctx: Any, ubar: Tensor, emitted: Tensor, surrogate: Surrogate) -> Tensor:
+        ctx.save_for_backward(ubar)
+        ctx.surrogate = surrogate
+        return emitted.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (u,) = ctx.saved_tensors
-        return grad * ctx.surrogate.derivative(u - ctx.threshold), None, None
+        (ubar,) = ctx.saved_tensors
+        return grad * ctx.surrogate.derivative(ubar), None, None
 
 
-def fire(u: Tensor, threshold: float, surrogate: Surrogate) -> Tensor:
-    """Spikes in {0, 1}, the dtype of `u`."""
-    spikes: Tensor = Spike.apply(u, threshold, surrogate)  # type: ignore[no-untyped-call]
+def fire(u: Tensor, threshold: float, surrogate: Surrogate, mechanism: Mechanism | None = None, *, own: bool = True) -> Tensor:
+    """Spikes in {0, 1}, the dtype of `u`; or what `mechanism` emits, with its own gradient unless `own` is False."""
+    if mechanism is None:
+        ubar, emitted = u - threshold, (u >= threshold).to(u.dtype)
+    else:
+        ubar = u - threshold
+        emitted = mechanism.emit(ubar.detach()).detach()
+        if own:
+            return straight_through(emitted, mechanism.smooth(ubar))
+    spikes: Tensor = _Spike.apply(ubar, emitted, surrogate)  # type: ignore[no-untyped-call]
     return spikes
 
 
@@ -79,18 +106,33 @@ def unroll(
     surrogate: Surrogate,
     watch: Watch | None = None,
     noise: Tensor | None = None,
+    inside: Sequence[Mechanism] = (),
+    own: bool = True,
 ) -> tuple[Tensor, Membrane | None]:
     """Spikes [T, N, *F] of a current [T, N, *F], or [1, N, *F] for one that does not change over `steps` steps.
 
-    `noise` [T, N, *F] is the part of `current` that the watched quantities leave out.
+    `noise` [T, N, *F] is the part of `current` that the watched quantities leave out. `inside` are mechanisms that act in
+    the loop; with `own` False, `surrogate` is used in place of the gradient that a firing mechanism brings.
     """
     v: Tensor | None = None
     spikes, seen = [], []
+    membranes: list[Tensor] = []
+    firing = next((mechanism for mechanism in inside if mechanism.fires), None)
     for t in range(steps):
-        u = charge(v, current[t if len(current) > 1 else 0], decay)
-        s = fire(u, threshold, surrogate)
+        leak: float | Tensor = decay
+        for mechanism in inside:
+            leak = mechanism.decay(t, decay=decay) if isinstance(leak, float) else leak
+        u = charge(v, current[t if len(current) > 1 else 0], leak)
+        shift: Tensor | None = None
+        for mechanism in inside:
+            u = mechanism.charged(u, threshold=threshold)
+            moved = mechanism.shift(membranes, threshold=threshold)
+            shift = moved if shift is None else shift
+        s = fire(u if shift is None else u - shift, threshold, surrogate, firing, own=own)
         v = after_reset(u, s.detach() if detach_reset else s, threshold, reset)
         spikes.append(s)
+        if inside:
+            membranes.append(u)
         if watch:
             seen.append(u - threshold if noise is None else u - threshold - noise[t])
     train = torch.stack(spikes)
@@ -105,6 +147,6 @@ def observe(ubar: Tensor, spikes: Tensor, watch: Watch) -> Membrane:
         var=torch.stack([v for _, v in moments]) if moments else None,
         hinge=torch.stack([mean_hinge(ubar, band) for band in watch.bands]) if watch.bands else None,
         bands=watch.bands,
-        potential=ubar.detach() if watch.potential else None,
+        potential=ubar if watch.potential else None,
         spikes=spikes.detach() if watch.potential else None,
     )

@@ -95,14 +95,18 @@ class _Fused(torch.autograd.Function):
             potential = torch.stack([_ubar(u[t], threshold, noise, t) for t in range(setting.steps)])
         ctx.save_for_backward(u, mean, *([] if noise is None else [noise]))
         ctx.setting, ctx.static, ctx.noisy = setting, len(current) == 1, noise is not None
-        ctx.mark_non_differentiable(potential)
         ctx.set_materialize_grads(False)
         return spikes, mean, var, hinges, potential
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, g_spikes: Tensor | None, g_mean: Tensor | None, g_var: Tensor | None, g_hinge: Tensor | None, _: Any
+        ctx: Any,
+        g_spikes: Tensor | None,
+        g_mean: Tensor | None,
+        g_var: Tensor | None,
+        g_hinge: Tensor | None,
+        g_potential: Tensor | None,
     ) -> tuple[Tensor, None, None]:
         setting: _Setting = ctx.setting
         u, mean, *rest = ctx.saved_tensors
@@ -117,6 +121,8 @@ class _Fused(torch.autograd.Function):
                 _add_moments(out, u[t] if noise is None else u[t] - noise[t], t, mean, g_mean, g_var, setting)
             if g_hinge is not None and setting.watch.bands:
                 _add_hinge(out, _ubar(u[t], setting.threshold, noise, t), g_hinge, setting)
+            if g_potential is not None and setting.watch.potential:
+                out += g_potential[t]
             if static:
                 g_current[0] += out
             later = out

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import final
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import field_validator
 from torch import Tensor, nn
 
 from snnguard.errors import RequestError
@@ -13,13 +14,34 @@ from snnguard.errors import RequestError
 from .dynamics import Dynamics, Reset
 from .rule import BPTT, GradientRule
 from .surrogate import DEFAULT_SURROGATE, Surrogate
+from .trait import Mechanism, Trait
 from .watch import Membrane, Watch
+
+M = TypeVar("M", bound=Mechanism)
 
 
 class LIF(Dynamics, kind="lif"):
-    """Leaky integrate-and-fire; `decay=1.0` has no leak. The defaults are those of the RAT family and both seeds."""
+    """Leaky integrate-and-fire; `decay=1.0` has no leak. The defaults are those of the RAT family and both seeds.
+
+    `traits` are what it does beyond LIF, at most one per slot (see `trait.py`); their order does not matter.
+    """
 
     surrogate: Surrogate = DEFAULT_SURROGATE
+    traits: tuple[Trait, ...] = ()
+
+    @field_validator("traits", mode="after")
+    @classmethod
+    def _one_per_slot(cls, traits: tuple[Trait, ...]) -> tuple[Trait, ...]:
+        for trait in traits:
+            rivals = [other.kind for other in traits if other.slot == trait.slot]
+            if len(rivals) > 1:
+                raise ValueError(f"{' and '.join(rivals)} are each the {trait.slot} of one neuron; keep one")
+        return tuple(sorted(traits, key=lambda trait: trait.slot))
+
+    def having(self, trait: Trait) -> "LIF":
+        """This neuron with one more trait, in place of what had its slot."""
+        kept = tuple(other for other in self.traits if other.slot != trait.slot)
+        return LIF.model_validate({**dict(self), "traits": (*kept, trait)})
 
     def build(self, *, steps: int) -> "Neuron":
         """A fresh module for one layer of a network that runs for `steps` time steps."""
@@ -28,33 +50,7 @@ class LIF(Dynamics, kind="lif"):
     @property
     def noisy(self) -> bool:
         """Whether two calls in eval mode can differ."""
-        return False
-
-    def noise(self, current: Tensor, *, steps: int, training: bool) -> Tensor | None:  # noqa: ARG002
-        """What this neuron adds to its membrane in each step, [T, N, *F], or nothing."""
-        return None
-
-
-@final
-class NLIF(LIF, kind="nlif"):
-    """LIF that fires with noise: u[t] = decay * v[t-1] + I[t] + xi[t], xi ~ N(0, sigma^2), fresh in every step.
-
-    So it fires with probability Phi((V - threshold) / sigma), where V is the membrane without this step's noise. The
-    noise is carried in the state. With `inference_noise=False` the neuron is a plain LIF in eval mode.
-    SOURCE: TGO (ICLR 2026). DEVIATION: sigma is not published; 0.2 is ours.
-    """
-
-    sigma: float = Field(default=0.2, ge=0)
-    inference_noise: bool = False
-
-    @property
-    def noisy(self) -> bool:
-        return self.inference_noise and self.sigma > 0
-
-    def noise(self, current: Tensor, *, steps: int, training: bool) -> Tensor | None:
-        if self.sigma == 0 or not (training or self.inference_noise):
-            return None
-        return torch.randn((steps, *current.shape[1:]), device=current.device, dtype=current.dtype) * self.sigma
+        return any(trait.noisy for trait in self.traits)
 
 
 class Neuron(nn.Module):
@@ -71,12 +67,20 @@ class Neuron(nn.Module):
         self.rule: GradientRule | None = None
         self.watch: Watch | None = None
         self.seen: list[Membrane] = []
+        self.mechanisms = nn.ModuleList(trait.build(steps=steps) for trait in settings.traits)
 
     def forward(self, current: Tensor) -> Tensor:
         if current.shape[0] not in (1, self.steps):
             raise RequestError(f"this neuron runs for {self.steps} steps, found a current of shape {tuple(current.shape)}")
-        precise = current.float() if current.dtype in (torch.bfloat16, torch.float16) else current
-        noise = self.settings.noise(precise, steps=self.steps, training=self.training)
+        mechanisms: list[Any] = list(self.mechanisms)
+        given = current.float() if current.dtype in (torch.bfloat16, torch.float16) else current
+        precise, noise = given, None
+        for mechanism in mechanisms:
+            mechanism.settle(given)
+            precise = mechanism.scaled(precise)
+        for mechanism in mechanisms:
+            added = mechanism.noise(precise, steps=self.steps)
+            noise = added if noise is None else noise
         if noise is not None:
             precise = precise + noise
         rule = self.rule or BPTT()
@@ -87,13 +91,21 @@ class Neuron(nn.Module):
             surrogate=self.settings.surrogate,
             watch=self.watch,
             noise=noise if self.watch else None,
+            inside=tuple(mechanism for mechanism in mechanisms if mechanism.inside),
         )
         if seen is not None:
-            self.seen.append(seen)
+            self.seen.append(replace(seen, current=given) if self.watch and self.watch.current else seen)
+        for mechanism in mechanisms:
+            spikes = mechanism.passed_on(spikes)
         return spikes.to(current.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.settings}, steps={self.steps}"
+
+
+def mechanisms_of(model: nn.Module, kind: type[M]) -> list[M]:
+    """The mechanisms of this class in a model, in the order of their layers."""
+    return [module for module in model.modules() if isinstance(module, kind)]
 
 
 def neurons_of(model: nn.Module) -> dict[str, Neuron]:

@@ -5,6 +5,7 @@ Which gradient an attacker uses is the attacker's own business, so a rule is a v
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -13,10 +14,16 @@ from torch import Tensor
 
 from snnguard.choice import Choice
 
-from .dynamics import Dynamics
+from .dynamics import Dynamics, unroll
 from .fused import fused
 from .surrogate import Surrogate
+from .trait import Mechanism
 from .watch import Membrane, Watch
+
+
+def run(current: Tensor, inside: Sequence[Mechanism], *, own: bool = True, **call: Any) -> tuple[Tensor, Membrane | None]:
+    """The forward pass of every rule: the fused kernel, or the reference loop where a mechanism acts inside it."""
+    return unroll(current, inside=inside, own=own, **call) if inside else fused(current, **call)
 
 
 class GradientRule(Choice):
@@ -32,8 +39,9 @@ class GradientRule(Choice):
         surrogate: Surrogate,
         watch: Watch | None = None,
         noise: Tensor | None = None,
+        inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:
-        """Spikes [T, N, *F] of a current [T or 1, N, *F]; `surrogate` is the neuron's own."""
+        """Spikes [T, N, *F] of a current [T or 1, N, *F]; `surrogate` is the neuron's own, `inside` act in its time loop."""
 
 
 @final
@@ -51,9 +59,10 @@ class BPTT(GradientRule, kind="bptt"):
         surrogate: Surrogate,
         watch: Watch | None = None,
         noise: Tensor | None = None,
+        inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:
-        used = self.surrogate or surrogate
-        return fused(current, steps=steps, surrogate=used, watch=watch, noise=noise, **dynamics.constants())
+        used, own = self.surrogate or surrogate, self.surrogate is None
+        return run(current, inside, own=own, steps=steps, surrogate=used, watch=watch, noise=noise, **dynamics.constants())
 
 
 class SlopeRule(GradientRule):
@@ -76,10 +85,13 @@ class SlopeRule(GradientRule):
         surrogate: Surrogate,
         watch: Watch | None = None,
         noise: Tensor | None = None,
+        inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:
         with torch.no_grad():
             # The forward pass of every rule is this one function, so it cannot differ between rules.
-            spikes, seen = fused(current, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants())
+            spikes, seen = run(
+                current, inside, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants()
+            )
             slope = self.slope(current, spikes, dynamics)
         return _WithSlope.apply(current, spikes, slope), seen  # type: ignore[no-untyped-call]
 

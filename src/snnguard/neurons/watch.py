@@ -16,23 +16,25 @@ class Watch:
     moments: bool = False
     bands: tuple[float, ...] = ()
     potential: bool = False
+    current: bool = False
 
     def __or__(self, other: "Watch") -> "Watch":
         return Watch(
             moments=self.moments or other.moments,
             bands=tuple(sorted({*self.bands, *other.bands})),
             potential=self.potential or other.potential,
+            current=self.current or other.current,
         )
 
     def __bool__(self) -> bool:
-        return self.moments or bool(self.bands) or self.potential
+        return self.moments or bool(self.bands) or self.potential or self.current
 
 
 @dataclass(frozen=True, kw_only=True)
 class Membrane:
     """What was seen in one layer: `mean` and `var` [T, C], `hinge` one value per band, `potential` = ubar [T, N, *F].
 
-    `mean`, `var` and `hinge` carry gradients; `potential` and `spikes` do not.
+    `current` [T or 1, N, *F] is what the layer before gave, before any trait. All carry gradients but `spikes`.
     """
 
     mean: Tensor | None = None
@@ -41,6 +43,7 @@ class Membrane:
     bands: tuple[float, ...] = ()
     potential: Tensor | None = None
     spikes: Tensor | None = None
+    current: Tensor | None = None
 
     def band(self, width: float) -> Tensor:
         """The mean hinge of the band of this half width, a scalar."""

@@ -103,14 +103,22 @@ def start(recipe: Recipe, folder: Path) -> Run:
 
 
 def train(recipe: Recipe, *, out: Path | str, report: Report | None = None, dataset: Dataset | None = None) -> Run:
-    """Trains what `recipe` says into the folder `out`, going on where an earlier call with the same recipe stopped."""
+    """Trains what `recipe` says into the folder `out`, going on where an earlier call with the same recipe stopped.
+
+    Teachers that the defense asks for are trained first, with the same recipe but their own defense, in `out/teacher-NAME`.
+    """
     dataset = dataset or load(recipe.data)
     run = start(recipe, Path(out))
+    teachers: dict[str, SpikingClassifier] = {}
+    for name, defense in recipe.defense.teachers().items():
+        lesson = recipe.model_copy(update={"name": f"{recipe.name}-teacher-{name}", "defense": defense})
+        teacher = train(lesson, out=run.folder / f"teacher-{name}", report=report, dataset=dataset)
+        teachers[name], _ = teacher.model(dataset)
     model = build(recipe, dataset)
     augmentation = default_augmentation(recipe.data) if recipe.augmentation is None else recipe.augmentation
     outcome = fit(
         model, dataset.train, dataset.validation, defense=recipe.defense, training=recipe.training,
-        augmentation=augmentation, seed=recipe.seed, out=run.folder, report=report,
+        augmentation=augmentation, seed=recipe.seed, out=run.folder, report=report, teachers=teachers,
     )  # fmt: skip
     if outcome.finished:
         card: dict[str, Any] = {"recipe": recipe.to_json(), "data": dataset.describe(), "labels": list(dataset.labels)}

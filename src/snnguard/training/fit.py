@@ -3,8 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from snnguard import rng
 from snnguard.analysis import membranes, summary
-from snnguard.attacks import predict
+from snnguard.attacks import hard, predict
 from snnguard.data import Augmentation, Split
 from snnguard.data.dataset import fingerprint
 from snnguard.defenses.defense import Batch, Defense, Step
-from snnguard.errors import RunFolderError, SNNGuardError
+from snnguard.errors import RequestError, RunFolderError, SNNGuardError
 from snnguard.layers import watching
 from snnguard.neurons import neurons_of
 from snnguard.record import write_atomic
@@ -79,18 +79,20 @@ def fit(
     seed: int = 0,
     out: Path | None = None,
     report: Report | None = None,
+    teachers: Mapping[str, nn.Module] | None = None,
 ) -> Outcome:
     """Trains `model` in place. With `out`, saves `state.safetensors` and `metrics.jsonl` there and resumes from them.
 
     Every random number of a step comes from (seed, step) and every order from (seed, epoch), so a run that was stopped
     anywhere and resumed ends with the same bits as one that was not. `report(step, steps, line)` is called after each
-    step. An epoch is the whole batches that the images fill; the rest of a shuffled epoch is left out. The model ends in
-    eval mode, on the device of `training`.
+    step. `teachers` are the trained networks that `defense.teachers()` asks for, by its names. An epoch is the whole
+    batches that the images fill; the rest of a shuffled epoch is left out. The model ends in eval mode, on the device of
+    `training`.
 
     Raises `Stopped`, a KeyboardInterrupt, after Ctrl-C or SIGTERM; `Diverged` when the loss or a weight is no longer
     finite, with the last saved state untouched; `RunFolderError` if `out` holds the training of something else.
     """
-    loop = Loop(model, train, validation, defense, training, augmentation, seed, out)
+    loop = Loop(model, train, validation, defense, training, augmentation, seed, out, teachers or {})
     loop.resume()
     with graceful() as stop_asked:
         while loop.progress.step < loop.steps:
@@ -107,6 +109,7 @@ def fit(
     outcome = Outcome(lines=loop.progress.lines, finished=loop.progress.step == loop.steps, steps=loop.progress.step)
     if not outcome.finished:
         raise Stopped(outcome)
+    loop.finish()
     model.eval()
     return outcome
 
@@ -116,7 +119,7 @@ class Loop:
 
     def __init__(
         self, model: nn.Module, train: Split, validation: Split, defense: Defense, training: Training,
-        augmentation: Augmentation | None, seed: int, out: Path | None,
+        augmentation: Augmentation | None, seed: int, out: Path | None, teachers: Mapping[str, nn.Module],
     ) -> None:  # fmt: skip
         self.defense, self.training, self.augmentation, self.seed, self.out = defense, training, augmentation, seed, out
         self.device = resolve_device(training.device)
@@ -132,7 +135,10 @@ class Loop:
         self.fabric = Fabric(accelerator=self.device.type, devices=1, precision=training.precision)
         optimiser = training.optimiser.over(model, defense.groups(model))
         self.wrapped, self.optimiser = self.fabric.setup(model, optimiser)
+        self.teachers = self._checked(teachers)
+        self.classes = predict(model, self.train.pixels(torch.arange(1), self.device)).shape[1] if len(train) else 0
         self.progress = Progress()
+        self.memory: dict[str, Tensor] = {}
         self.saved = time.monotonic()
         self.setup = self._setup()
 
@@ -140,28 +146,30 @@ class Loop:
         """One optimiser step, in the order of the hooks."""
         began = time.perf_counter()
         index, defense, model = self.progress.step, self.defense, self.model
-        done = index / self.total
         seed = rng.derive(self.seed, "step", index)
         rate = self._set_learning_rate(index)
         with rng.scope(seed):
             model.train()
             x, y = self._batch(index, seed)
-            step = Step(progress=done, seed=seed, membranes={})
+            step = replace(self._where(), seed=seed)
+            batch = Batch(x=x, y=y, clean=x)
             with self.fabric.autocast():
-                batch = defense.batch(model, Batch(x=x, y=y, clean=x), step)
-            with watching(model, defense.watch) as seen:
-                logits = self.wrapped(self._laid_out(batch.x))
-            step = Step(progress=done, seed=seed, membranes={name: passes[-1] for name, passes in seen.items()})
-            main = defense.objective(model, batch, logits, step)
-            if main is None:
-                main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
-            penalties = defense.penalties(model, batch, logits, step)
-            loss = main + sum(penalties.values()) if penalties else main
-            if not torch.isfinite(loss):
-                parts = {"main": main.item(), **{name: value.item() for name, value in penalties.items()}}
-                raise Diverged(f"the loss is not finite at step {index} ({parts}); lower the learning rate or clip_norm")
-            self.optimiser.zero_grad(set_to_none=True)
-            self.fabric.backward(loss)
+                defense.prepare(model, batch, step)
+                batch = defense.batch(model, batch, step)
+            with defense.around(model, batch, step):
+                with watching(model, defense.watch) as seen:
+                    logits = self.wrapped(self._laid_out(batch.x))
+                step = replace(step, membranes={name: passes[-1] for name, passes in seen.items()})
+                main = defense.objective(model, batch, logits, step)
+                if main is None:
+                    main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
+                penalties = defense.penalties(model, batch, logits, step)
+                loss = main + sum(penalties.values()) if penalties else main
+                if not torch.isfinite(loss):
+                    parts = {"main": main.item(), **{name: value.item() for name, value in penalties.items()}}
+                    raise Diverged(f"the loss is not finite at step {index} ({parts}); lower the learning rate or clip_norm")
+                self.optimiser.zero_grad(set_to_none=True)
+                self.fabric.backward(loss)
             if self.training.clip_norm:
                 norm = self.fabric.clip_gradients(
                     self.wrapped, self.optimiser, max_norm=self.training.clip_norm, error_if_nonfinite=False
@@ -171,12 +179,18 @@ class Loop:
             self.optimiser.step()
             defense.constrain(model, step)
         self.progress.step += 1
-        line = {"loss": main.item(), "train_accuracy": (logits.argmax(1) == batch.y).float().mean().item()}
+        line = {"loss": main.item(), "train_accuracy": (logits.argmax(1) == hard(batch.y)).float().mean().item()}
         line |= {f"penalty.{name}": value.item() for name, value in penalties.items()}
         for name, value in line.items():
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
         self.progress.seconds += time.perf_counter() - began
         return line | {"learning_rate": rate}
+
+    def finish(self) -> None:
+        """Lets the defense turn what was trained into the finished network."""
+        seed = rng.derive(self.seed, "finish")
+        with rng.scope(seed):
+            self.defense.finish(self.model, replace(self._where(), seed=seed))
 
     def end_epoch(self) -> None:
         """Closes the epoch's line of metrics: means over its steps, then a look at the validation images."""
@@ -201,6 +215,7 @@ class Loop:
         if self.out is None:
             return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"memory.{name}": tensor for name, tensor in self.memory.items()}
         card = {"step": self.progress.step, "sums": self.progress.sums, "lines": self.progress.lines}
         card |= {"seconds": self.progress.seconds, "setup": self.setup}
         write_tensors(self.out / "state.safetensors", tensors | pack_optimiser(self.optimiser), card, keep_previous=True)
@@ -222,8 +237,31 @@ class Loop:
         weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         load_weights(self.model, weights, self.out / "state.safetensors")
         unpack_optimiser(self.optimiser, tensors)
+        self.memory.update(
+            {name.removeprefix("memory."): t.to(self.device) for name, t in tensors.items() if name.startswith("memory.")}
+        )
         self.progress = Progress(**{k: card[k] for k in ("step", "sums", "lines", "seconds")})
         self._write_metrics()
+
+    def _where(self) -> Step:
+        """The place in training, without what belongs to one step."""
+        index = self.progress.step
+        return Step(
+            progress=index / self.total, seed=0, membranes={}, classes=self.classes, new_epoch=index % self.per_epoch == 0,
+            memory=self.memory, teachers=self.teachers,
+        )  # fmt: skip
+
+    def _checked(self, teachers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+        """The teachers, frozen. Raises `RequestError` if they are not those that the defense asks for."""
+        asked = self.defense.teachers()
+        if asked.keys() != teachers.keys():
+            raise RequestError(
+                f"{self.defense} learns from the teachers {sorted(asked) or 'none'}, found {sorted(teachers) or 'none'}; "
+                "`snnguard train` trains them by itself, `fit` takes them as teachers={name: network}"
+            )
+        for teacher in teachers.values():
+            teacher.to(self.device).eval().requires_grad_(False)
+        return teachers
 
     def _setup(self) -> str:
         """16 hex digits of what the numbers depend on besides the network."""

@@ -1,0 +1,61 @@
+"""Noise in the membrane: the neuron of TGO's NLIF."""
+
+from typing import ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from snnguard.choice import named
+
+from .dynamics import Dynamics, Reset
+from .neuron import LIF
+from .surrogate import DEFAULT_SURROGATE, Surrogate
+from .trait import Mechanism, Slot, Trait
+
+
+@final
+class MembraneNoise(Trait, kind="membrane-noise"):
+    """u[t] = decay * v[t-1] + I[t] + xi[t], xi ~ N(0, sigma^2), fresh in every step.
+
+    So the neuron fires with probability Phi((V - threshold) / sigma), where V is the membrane without this step's noise.
+    The noise is carried in the state. With `inference=False` the neuron is noiseless in eval mode.
+    SOURCE: TGO (ICLR 2026). DEVIATION: sigma is not published; 0.2 is ours.
+    """
+
+    slot: ClassVar[Slot] = "noise"
+    source: ClassVar[str] = "TGO, ICLR 2026 (arXiv 2602.20548)"
+
+    sigma: float = Field(default=0.2, ge=0)
+    inference: bool = False
+
+    @property
+    def noisy(self) -> bool:
+        return self.inference and self.sigma > 0
+
+    def build(self, *, steps: int) -> Mechanism:  # noqa: ARG002
+        return _Noise(self)
+
+
+class _Noise(Mechanism):
+    def __init__(self, settings: MembraneNoise) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def noise(self, current: Tensor, *, steps: int) -> Tensor | None:
+        sigma = self.settings.sigma
+        if sigma == 0 or not (self.training or self.settings.inference):
+            return None
+        return torch.randn((steps, *current.shape[1:]), device=current.device, dtype=current.dtype) * sigma
+
+
+@named(Dynamics, "nlif")
+def nlif(
+    *, sigma: float = 0.2, inference_noise: bool = False, decay: float = 1.0, threshold: float = 1.0, reset: Reset = "zero",
+    detach_reset: bool = False, surrogate: Surrogate = DEFAULT_SURROGATE,
+) -> LIF:  # fmt: skip
+    """LIF with noise in its membrane. SOURCE: TGO (ICLR 2026)."""
+    return LIF(
+        decay=decay, threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate,
+        traits=(MembraneNoise(sigma=sigma, inference=inference_noise),),
+    )  # fmt: skip
