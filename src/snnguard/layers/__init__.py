@@ -2,8 +2,21 @@
 
 from .normalize import Normalize
 from .residual import ConvexCombination, Merge, Sum, merge
+from .statistics import untracked
 from .tdbn import TDBN
 from .time import OverTime, fold, unfold
 from .watching import watching
 
-__all__ = ["TDBN", "ConvexCombination", "Merge", "Normalize", "OverTime", "Sum", "fold", "merge", "unfold", "watching"]
+__all__ = [
+    "TDBN",
+    "ConvexCombination",
+    "Merge",
+    "Normalize",
+    "OverTime",
+    "Sum",
+    "fold",
+    "merge",
+    "unfold",
+    "untracked",
+    "watching",
+]

@@ -1,37 +1,23 @@
 """Recipes on CIFAR-10: the papers' networks and settings, and a five-layer network that a CPU can train."""
 
 from snnguard.data import Data
-from snnguard.defenses import MPDSGR, REG, TGO, AdversarialTraining, Defense, Stack, rat, tgo_mc, tgo_nlif
+from snnguard.defenses import MPDSGR, TGO, AdversarialTraining, Defense, Stack, rat, tgo_mc
 from snnguard.networks import Network
 from snnguard.threat import Linf
 from snnguard.training import SGD, Training
 
 from .recipe import Recipe, recipe
+from .variants import variants
 
+PAPER_LAMBDA = {"vgg11": 0.6, "wrn16": 0.4}
+"""SOURCE: TGO's two upper bounds of lambda. Everything else has its paper's value as its default."""
 
-def _defenses(*, eta: float, lambda_max: float) -> dict[str, Defense]:
-    """The defenses by their names in a recipe, with the weights of MPD-SGR and of TGO's constraint."""
-    at, mpd_sgr, tgo = AdversarialTraining(), MPDSGR(eta=eta), TGO(lambda_max=lambda_max)
-    return {
-        "undefended": Stack(),
-        "mpd-sgr": mpd_sgr,
-        "tgo": tgo,
-        "tgo-mc": tgo_mc(lambda_max=lambda_max),
-        "tgo-nlif": tgo_nlif(),
-        "at": at,
-        "at-mpd-sgr": Stack(parts=(at, mpd_sgr)),
-        "at-tgo": Stack(parts=(at, tgo)),
-        "reg": REG(),
-        "rat": rat(),
-        "rat-mpd-sgr": Stack(parts=(rat(), mpd_sgr)),
-    }
-
-
-PAPER_ETA, PAPER_LAMBDA = 0.05, {"vgg11": 0.6, "wrn16": 0.4}
-"""SOURCE: MPD-SGR's appendix C; TGO's two upper bounds."""
-
-SHORT_WEIGHTS = _defenses(eta=1.0, lambda_max=2.0)
+SHORT = {"mpd-sgr": MPDSGR(eta=1.0), "tgo": TGO(lambda_max=2.0), "tgo-mc": tgo_mc(lambda_max=2.0)}
 """For 8 epochs; chosen on the validation split, see docs/results.md."""
+
+
+def _tgo(lambda_max: float) -> dict[str, Defense]:
+    return {"tgo": TGO(lambda_max=lambda_max), "tgo-mc": tgo_mc(lambda_max=lambda_max)}
 
 
 def _paper(network: Network, name: str, defense: Defense) -> Recipe:
@@ -55,7 +41,8 @@ def _slim(name: str, defense: Defense) -> Recipe:
 
 
 for _network, _lambda in PAPER_LAMBDA.items():
-    for _name, _defense in _defenses(eta=PAPER_ETA, lambda_max=_lambda).items():
+    _found = variants(training=AdversarialTraining(), tuned=_tgo(_lambda)) | {"rat-mpd-sgr": Stack(parts=(rat(), MPDSGR()))}
+    for _name, _defense in _found.items():
         recipe(lambda net=_network, name=_name, defense=_defense: _paper(Network(name=net, steps=8), name, defense))
-for _name, _defense in SHORT_WEIGHTS.items():
+for _name, _defense in variants(training=AdversarialTraining(), tuned=SHORT).items():
     recipe(lambda name=_name, defense=_defense: _slim(name, defense))

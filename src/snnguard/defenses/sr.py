@@ -1,0 +1,50 @@
+"""SR: sparse input gradients, by a finite difference instead of a second derivative."""
+
+from typing import ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from snnguard import rng
+from snnguard.attacks import InputGradient, Margin, hard
+from snnguard.layers import untracked
+
+from .defense import Batch, Defense, Step
+from .schedule import Rise, risen
+
+
+@final
+class SR(Defense, kind="sr"):
+    """Loss + weight * mean(((f(x + h v) - f(x)) / h)^2), f = sigmoid(z_y - z_m), v = sign(grad_x f).
+
+    m is the strongest other class at x, kept at x + h v. For a smooth f this tends to the mean of the squared L1 norm of
+    its input gradient, with no derivative of a derivative. The extra passes see batch statistics but do not enter the
+    running ones. SOURCE: Liu 2024 (SR), h = 0.01 in [0, 1] pixels, no clamp. DEVIATION: the weight is not published; 0.002
+    is the middle of the range that the code's file names suggest. f is taken from the difference of logits, so it
+    is finite for any logits, and v from the gradient of that difference, which does not vanish with f's.
+    """
+
+    changes: ClassVar[str] = "loss"
+    source: ClassVar[str] = "Liu et al., ICML 2024 (SR)"
+
+    weight: float = Field(default=0.002, ge=0)
+    h: float = Field(default=0.01, gt=0)
+    rise: Rise = "constant"
+
+    def penalty(self, model: nn.Module, batch: Batch, logits: Tensor, step: Step) -> Tensor | None:
+        weight = risen(self.weight, self.rise, step.progress)
+        if weight == 0:
+            return None
+        y = hard(batch.y)
+        rival = logits.detach().scatter(1, y[:, None], -torch.inf).argmax(1)
+        with untracked(model), rng.scope(rng.derive(step.seed, "sr")):
+            gradient = InputGradient(loss=Margin(confidence=1e9))(model, batch.x, y).gradient
+            moved = model(batch.x - self.h * gradient.sign())  # the margin is z_m - z_y: f rises against it
+        difference = confidence(moved, y, rival) - confidence(logits, y, rival)
+        return weight * (difference / self.h).square().mean()
+
+
+def confidence(logits: Tensor, y: Tensor, rival: Tensor) -> Tensor:
+    """f = exp(z_y) / (exp(z_y) + exp(z_m)) = sigmoid(z_y - z_m), [N]. SOURCE: SR, eq. of f."""
+    return torch.sigmoid(logits.gather(1, y[:, None]) - logits.gather(1, rival[:, None]))[:, 0]
