@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from snnguard.attacks import CrossEntropy, Loss, Margin
+from snnguard.attacks import DLR, CrossEntropy, InputGradient, Loss, Margin
+from snnguard.errors import InvalidInput
 
 NEGATIVE = torch.tensor([[-1.0, -5.0, -3.0], [-7.0, -2.0, -4.0]])
 
@@ -41,10 +42,58 @@ def test_the_margin_has_a_gradient_until_it_succeeds(targeted: bool) -> None:
     assert gradient.tolist() == expected
 
 
+HAND = torch.tensor([[1.0, 5.0, 3.0, -1.0]])
+
+
+@pytest.mark.parametrize(("y", "value"), [(0, 4 / 4), (1, -2 / 4), (2, 2 / 4), (3, 6 / 4)])
+def test_dlr_by_hand(y: int, value: float) -> None:
+    # Sorted: 5, 3, 1, -1. The margin to the strongest other class, over first minus third = 4.
+    assert DLR()(HAND, torch.tensor([y]), targeted=False).tolist() == pytest.approx([value])
+
+
+@pytest.mark.parametrize(("y", "value"), [(0, -4 / 5), (1, 2 / 5), (2, -2 / 5), (3, -6 / 5)])
+def test_targeted_dlr_by_hand(y: int, value: float) -> None:
+    # Over the first minus the mean of third and fourth, 5 - (1 - 1) / 2 = 5: the third class too has a gradient then.
+    assert DLR()(HAND, torch.tensor([y]), targeted=True).tolist() == pytest.approx([value])
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_dlr_knows_no_scale_and_no_shift(targeted: bool) -> None:
+    logits = torch.randn(5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.tensor([0, 1, 2, 3, 4])
+    there = DLR()(1e4 * logits - 7, y, targeted=targeted)
+    torch.testing.assert_close(there, DLR()(logits, y, targeted=targeted), rtol=1e-9, atol=0)
+
+
+def test_dlr_is_finite_for_a_silent_network() -> None:
+    logits = torch.zeros(2, 4, requires_grad=True)
+    for targeted in (False, True):
+        loss = DLR()(logits, torch.tensor([0, 3]), targeted=targeted)
+        (gradient,) = torch.autograd.grad(loss.sum(), logits)
+        assert torch.isfinite(loss).all()
+        assert torch.isfinite(gradient).all()
+
+
+def test_dlr_needs_classes_enough() -> None:
+    y = torch.tensor([0])
+    with pytest.raises(InvalidInput, match="at least 3 classes"):
+        DLR()(torch.zeros(1, 2), y, targeted=False)
+    with pytest.raises(InvalidInput, match="at least 4 classes"):
+        DLR()(torch.zeros(1, 3), y, targeted=True)
+    DLR()(torch.zeros(1, 3), y, targeted=False)
+
+
+def test_dlr_from_a_recipe_gives_the_gradient_of_the_ratio() -> None:
+    gradient = InputGradient.parse({"loss": "dlr"})
+    ascent = gradient(lambda x: x, HAND, torch.tensor([1]))
+    # f = (3 - z_y) / (5 - 1) with z_y = z_(1): by the quotient rule -1/4 - f/4, then 1/4, then f/4 for the third.
+    torch.testing.assert_close(ascent.gradient, torch.tensor([[-0.125, -0.125, 0.25, 0.0]]))
+
+
 @pytest.mark.parametrize("name", Loss.members())
 def test_losses_are_per_sample_and_larger_is_worse_for_the_model(name: str) -> None:
     loss = Loss.parse(name)
-    logits = torch.tensor([[2.0, 1.0, 0.0], [1.0, 1.5, 0.0], [0.0, 5.0, 0.0]])
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0], [1.0, 1.5, 0.0, -1.0], [0.0, 5.0, 0.0, -1.0]])
     y = torch.tensor([0, 0, 0])
     values = loss(logits, y, targeted=False)
     assert values.shape == (3,)

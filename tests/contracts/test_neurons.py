@@ -1,17 +1,36 @@
 """What every surrogate, neuron and gradient rule must keep, whoever adds it: run over the registries."""
 
+import json
+from typing import Any, get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import snnguard as sg
 from snnguard import rng
+from snnguard.errors import InvalidRecipe
 from snnguard.layers import OverTime, watching
-from snnguard.neurons import BPTT, LIF, GradientRule, Surrogate, Watch, lif, neurons_of, unroll, use_rule
+from snnguard.neurons import (
+    BPTT,
+    LIF,
+    GradientRule,
+    Mechanism,
+    Neuron,
+    Slot,
+    Surrogate,
+    Trait,
+    Watch,
+    lif,
+    neurons_of,
+    unroll,
+    use_rule,
+)
 
 SURROGATES = [make() for make in Surrogate.members().values() if make.__module__.startswith("snnguard.")]
 NEURONS = [make() for make in LIF.members().values() if make.__module__.startswith("snnguard.")]
 RULES = [make() for make in GradientRule.members().values() if make.__module__.startswith("snnguard.")]
+TRAITS = [make() for make in Trait.members().values() if make.__module__.startswith("snnguard.")]
 BY_KIND = str
 GRID = torch.linspace(-3, 3, 6001, dtype=torch.float64) + 1e-4  # no kink of any default lies on it
 
@@ -120,6 +139,208 @@ class TestNeuron:
                 plain = neuron(x)
             with rng.scope(0), use_rule(neuron, rule):
                 assert torch.equal(neuron(x), plain)
+
+
+def built(trait: Trait, *, training: bool, steps: int = 4, **settings: Any) -> Neuron:
+    """A neuron with this trait, for a layer of 5, in a state that is not the one it starts from."""
+    neuron = LIF(traits=(trait,), **settings).build(steps=steps)
+    neuron(torch.zeros(1, 1, 5))
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for tensor in neuron.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(0.3 * torch.rand(tensor.shape, generator=generator) - 0.4)  # an open gate would hide its draws
+            else:
+                tensor.add_(1)
+    return neuron.train(training)
+
+
+@pytest.mark.parametrize("trait", TRAITS, ids=BY_KIND)
+class TestTrait:
+    def test_it_has_a_slot_a_source_and_a_json_form(self, trait: Trait) -> None:
+        assert trait.slot in get_args(Slot)
+        assert trait.source
+        assert Trait.parse(json.loads(json.dumps(trait.to_json()))) == trait
+        neuron = LIF(traits=(trait,))
+        assert LIF.parse(json.loads(json.dumps(neuron.to_json()))) == neuron
+        assert hash(LIF.parse(neuron.to_json())) == hash(neuron)
+        assert isinstance(trait.build(steps=3), Mechanism)
+        assert neuron.noisy == trait.noisy
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_spikes(self, trait: Trait, training: bool) -> None:
+        for shape in ((4, 3, 5), (1, 3, 5), (4, 2, 3, 6, 6), (1, 2, 3, 6, 6)):
+            neuron = LIF(traits=(trait,)).build(steps=4).train(training)
+            spikes = neuron(current(*shape))
+            assert spikes.shape == (4, *shape[1:])
+            assert spikes.any()
+            assert (spikes >= 0).all()
+            assert (spikes <= 1).all()
+            if not training and (trait.slot != "spikes" or trait.noisy):
+                assert set(spikes.unique().tolist()) == {0.0, 1.0}
+
+    def test_calls_do_not_know_each_other(self, trait: Trait) -> None:
+        neuron, x = built(trait, training=False), current(4, 30, 5)
+        state = {name: tensor.clone() for name, tensor in neuron.state_dict().items()}
+        with rng.scope(0):
+            first = neuron(x)
+        neuron(x * 3)
+        with rng.scope(0):
+            assert torch.equal(neuron(x), first)
+        if not trait.noisy:
+            assert torch.equal(neuron(x), first)
+            assert torch.equal(neuron(x[:, 1:2]), first[:, 1:2])
+        neuron.train()(x)
+        assert all(torch.equal(tensor, state[name]) for name, tensor in neuron.state_dict().items())
+
+    def test_it_says_whether_it_is_random(self, trait: Trait) -> None:
+        neuron, x = built(trait, training=False), current(4, 30, 5)
+        with rng.scope(3):
+            before = torch.get_rng_state()
+            one, other = neuron(x), neuron(x)
+            assert torch.equal(torch.get_rng_state(), before) != trait.noisy
+            assert torch.equal(one, other) != trait.noisy
+
+    def test_a_constant_current_may_come_once(self, trait: Trait) -> None:
+        for training in (True, False):
+            neuron, x = built(trait, training=training), current(1, 30, 5)
+            with rng.scope(1):
+                once = neuron(x)
+            with rng.scope(1):
+                assert torch.equal(neuron(x.expand(4, -1, -1)), once)
+
+    def test_an_input_gradient_exists_in_both_modes(self, trait: Trait) -> None:
+        for training in (True, False):
+            neuron, x = built(trait, training=training), current(4, 30, 5).requires_grad_()
+            spikes = neuron(x)
+            gradients = torch.autograd.grad(spikes.sum(), [x, *neuron.parameters()], allow_unused=True)
+            assert gradients[0] is not None
+            assert gradients[0].abs().sum() > 0
+            assert all(g.isfinite().all() for g in gradients if g is not None)
+
+    def test_what_it_learns_has_a_gradient_in_training(self, trait: Trait) -> None:
+        neuron, x = built(trait, training=True), current(4, 30, 5)
+        weights = current(4, 30, 5, seed=1)
+        for parameter in neuron.parameters():
+            (gradient,) = torch.autograd.grad((neuron(x) * weights).sum(), parameter)
+            assert gradient.shape == parameter.shape
+            assert gradient.abs().sum() > 0
+
+    @pytest.mark.parametrize("size", [-1e6, 0.0, 1.0, 1e6])
+    def test_extreme_currents_stay_finite(self, trait: Trait, size: float) -> None:
+        for training in (True, False):
+            neuron, x = built(trait, training=training, decay=0.9), torch.full((4, 3, 5), size).requires_grad_()
+            spikes = neuron(x)
+            gradients = torch.autograd.grad(spikes.sum(), [x, *neuron.parameters()], allow_unused=True)
+            assert spikes.isfinite().all()
+            assert all(g.isfinite().all() for g in gradients if g is not None)
+
+    @pytest.mark.parametrize("rule", [*RULES, BPTT(surrogate=SURROGATES[0])], ids=BY_KIND)
+    def test_rules_do_not_move_a_bit(self, trait: Trait, rule: GradientRule) -> None:
+        for training in (True, False):
+            neuron, x = built(trait, training=training), current(4, 30, 5).requires_grad_()
+            with rng.scope(0):
+                plain = neuron(x)
+            with rng.scope(0), use_rule(neuron, rule):
+                other = neuron(x)
+            assert torch.equal(other, plain)
+            (gradient,) = torch.autograd.grad(other.sum(), x)
+            assert gradient.isfinite().all()
+            assert gradient.any()
+
+    def test_watching_does_not_move_a_bit(self, trait: Trait) -> None:
+        for training in (True, False):
+            neuron, x = built(trait, training=training), current(4, 30, 5)
+            with rng.scope(0):
+                plain = neuron(x)
+            watch = Watch(moments=True, bands=(0.5,), potential=True, current=True)
+            with rng.scope(0), watching(nn.Sequential(neuron), watch) as seen:
+                assert torch.equal(neuron(x), plain)
+            [membrane] = seen["0"]
+            assert membrane.potential is not None
+            assert membrane.potential.shape == (4, 30, 5)
+            assert torch.equal(membrane.current, x)
+            assert torch.allclose(membrane.mean, membrane.potential.mean(1), atol=1e-5)
+            assert torch.allclose(membrane.var, membrane.potential.var(1, correction=0), atol=1e-4)
+
+    def test_low_precision_comes_in_and_goes_out(self, trait: Trait) -> None:
+        neuron, x = built(trait, training=False), current(4, 3, 5).bfloat16()
+        with rng.scope(0):
+            spikes = neuron(x)
+        assert spikes.dtype == torch.bfloat16
+        with rng.scope(0):
+            assert torch.equal(spikes, neuron(x.float()).bfloat16())
+
+    def test_a_slot_is_filled_once(self, trait: Trait) -> None:
+        for other in TRAITS:
+            pair = [trait.to_json(), other.to_json()]
+            if other.slot == trait.slot:
+                with pytest.raises(InvalidRecipe, match=f"{trait.kind} and {other.kind} are each the {trait.slot} of one"):
+                    LIF.parse({"kind": "lif", "traits": pair})
+                assert LIF(traits=(trait,)).having(other).traits == (other,)
+                continue
+            both = LIF.parse({"kind": "lif", "traits": pair})
+            assert both == LIF(traits=(other, trait)) == LIF(traits=(trait,)).having(other)
+            neuron, x = both.build(steps=3), current(3, 8, 5).requires_grad_()
+            for training in (True, False):
+                spikes = neuron.train(training)(x)
+                assert spikes.shape == (3, 8, 5)
+                assert torch.autograd.grad(spikes.sum(), x)[0].isfinite().all()
+
+    def test_state_comes_back_from_its_dict(self, trait: Trait) -> None:
+        one, x = built(trait, training=False), current(4, 30, 5)
+        other = LIF(traits=(trait,)).build(steps=4).eval()
+        other(x)
+        other.load_state_dict(one.state_dict())
+        assert one.state_dict().keys() == other.state_dict().keys()
+        with rng.scope(0):
+            first = one(x)
+        with rng.scope(0):
+            assert torch.equal(other(x), first)
+        one(x)  # settling again must not begin anew
+        assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+    def test_copies_share_nothing(self, trait: Trait) -> None:
+        one, other = built(trait, training=False), built(trait, training=False)
+        kept = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+        with torch.no_grad():
+            for tensor in one.state_dict().values():
+                tensor.add_(1)
+        assert all(torch.equal(tensor, kept[name]) for name, tensor in other.state_dict().items())
+
+
+NEUTRAL: list[tuple[dict[str, Any], dict[str, Any], tuple[bool, ...]]] = [
+    ({"kind": "membrane-noise", "sigma": 0}, {}, (True, False)),
+    ({"kind": "membrane-noise", "sigma": 0.5}, {}, (False,)),
+    ({"kind": "step-gain"}, {}, (True, False)),
+    ({"kind": "evolutionary-leak"}, {}, (True, False)),
+    ({"kind": "evolutionary-leak", "start": 0.5}, {"decay": 0.5}, (True, False)),
+    ({"kind": "learned-leak", "start": 0.5}, {"decay": 0.5}, (True, False)),
+    ({"kind": "stochastic-gate"}, {}, (True, False)),
+    ({"kind": "stochastic-gate", "inference": "expectation"}, {}, (True, False)),
+    ({"kind": "homeostatic-threshold"}, {}, (True, False)),
+    ({"kind": "adaptive-smooth", "p": 1}, {}, (True, False)),
+    ({"kind": "adaptive-smooth"}, {}, (False,)),
+    ({"kind": "dspike-firing"}, {}, (True, False)),
+    ({"kind": "learned-window"}, {}, (True, False)),
+    ({"kind": "sampled-firing", "inference": False}, {}, (False,)),
+]
+"""A trait, the plain neuron with whose spikes it agrees bit for bit, and in which modes (training or not)."""
+
+
+@pytest.mark.parametrize(("trait", "settings", "modes"), NEUTRAL, ids=str)
+def test_a_trait_at_rest_is_lif(trait: dict[str, Any], settings: dict[str, Any], modes: tuple[bool, ...]) -> None:
+    x = current(4, 30, 5)
+    for training in modes:
+        for reset in ("zero", "subtract"):
+            neuron = LIF.parse({"kind": "lif", **settings, "threshold": 0.8, "reset": reset, "traits": [trait]}).build(steps=4)
+            plain = LIF.parse({"kind": "lif", **settings, "threshold": 0.8, "reset": reset}).build(steps=4)
+            assert torch.equal(neuron.train(training)(x), plain(x))
+
+
+def test_every_trait_is_at_rest_somewhere_or_known_to_have_no_rest() -> None:
+    restless = {"membrane-rectifier"}  # it bends every membrane between 0 and the threshold
+    assert {trait.kind for trait in TRAITS} <= {trait["kind"] for trait, _, _ in NEUTRAL} | restless
 
 
 @pytest.mark.parametrize("rule", RULES, ids=BY_KIND)

@@ -147,8 +147,8 @@ def test_several_faults_are_told_at_once() -> None:
 
 
 def test_an_unknown_recipe() -> None:
-    with pytest.raises(UnknownName, match=r"unknown recipe 'digits-mpd'; did you mean 'digits-mpd-sgr'.*TOML file"):
-        recipes.read("digits-mpd")
+    with pytest.raises(UnknownName, match=r"unknown recipe 'digits-mpd-sg'; did you mean 'digits-mpd-sgr'.*TOML file"):
+        recipes.read("digits-mpd-sg")
 
 
 def test_conflicting_defenses_are_refused_as_a_recipe() -> None:

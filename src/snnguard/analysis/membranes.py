@@ -39,7 +39,7 @@ def membranes(
 
 
 def _window(model: nn.Module, name: str) -> float:
-    return neurons_of(model)[name].settings.surrogate.window
+    return neurons_of(model)[name].window
 
 
 class _Tally:

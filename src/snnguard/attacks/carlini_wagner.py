@@ -11,7 +11,7 @@ from snnguard.threat import Threat
 from .attack import Attack
 from .gradient import InputGradient
 from .loss import Margin
-from .model import Model
+from .model import Model, hard
 
 
 @final
@@ -78,7 +78,7 @@ class CW(Attack, kind="cw"):
         if self.confidence:
             gap = Margin(confidence=torch.finfo(torch.float32).max)(logits, y, targeted=targeted)
             return gap >= self.confidence
-        return (logits.argmax(1) == y) == targeted
+        return (logits.argmax(1) == hard(y)) == targeted
 
     @classmethod
     def example(cls) -> Self:

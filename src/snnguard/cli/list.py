@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -12,11 +13,11 @@ from snnguard import networks, recipes
 from snnguard.attacks import Attack
 from snnguard.choice import unknown
 from snnguard.data.source import NAMES as DATA
-from snnguard.defenses import Defense
+from snnguard.defenses.catalogue import catalogue
 from snnguard.encoders import Encoder
 from snnguard.errors import UnknownName
 from snnguard.evaluation.suite import SUITES
-from snnguard.neurons import LIF, GradientRule, Surrogate
+from snnguard.neurons import LIF, GradientRule, Surrogate, Trait
 from snnguard.threat import Threat
 from snnguard.training import Optimiser
 
@@ -39,7 +40,7 @@ def _members(family: Any) -> Entries:
 LISTS: dict[str, Callable[[], Entries]] = {
     "attacks": lambda: _members(Attack),
     "data": lambda: [{"name": name, "description": ""} for name in DATA],
-    "defenses": lambda: _members(Defense),
+    "defenses": lambda: [asdict(entry) for entry in catalogue()],
     "encoders": lambda: _members(Encoder),
     "networks": lambda: [{"name": k, "description": v} for k, v in networks.names().items()],
     "neurons": lambda: _members(LIF),
@@ -49,6 +50,7 @@ LISTS: dict[str, Callable[[], Entries]] = {
     "suites": lambda: [{"name": name, "description": first_line(make)} for name, make in SUITES.items()],
     "surrogates": lambda: _members(Surrogate),
     "threats": lambda: _members(Threat),
+    "traits": lambda: _members(Trait),
 }
 
 
@@ -72,11 +74,11 @@ def list_(
         print(json.dumps(entries, indent=1))
         return
     table = Table(box=None, pad_edge=False)
-    keys = [key for key in ("name", "changes", "description", "source") if any(key in e for e in entries)]
+    keys = [key for key in ("name", "changes", "cost", "description", "source") if any(key in e for e in entries)]
     for key in keys:
         table.add_column(key, no_wrap=key == "name")
     for entry in entries:
-        table.add_row(*(entry.get(key, "") for key in keys))
+        table.add_row(*("" if entry.get(key) is None else str(entry[key]) for key in keys))
     console.print(table)
 
 

@@ -20,6 +20,7 @@ class AdversarialTraining(Defense, kind="at"):
 
     changes: ClassVar[str] = "data"
     source: ClassVar[str] = "Madry et al., ICLR 2018"
+    claims: ClassVar[tuple[str, ...]] = ("craft the adversarial images",)
 
     attack: Attack = PGD(steps=2, step_size=1 / 255)
     threat: Threat = Linf(eps=2 / 255)
@@ -27,7 +28,7 @@ class AdversarialTraining(Defense, kind="at"):
     def batch(self, model: nn.Module, batch: Batch, step: Step) -> Batch:
         if self.threat.eps == 0:
             return batch
-        return batch.with_x(self.attack(model, batch.x, batch.y, threat=self.threat, seed=step.seed))
+        return batch.with_x(self.attack(model, self.threat.clip(batch.x), batch.y, threat=self.threat, seed=step.seed))
 
     @classmethod
     def example(cls) -> Self:

@@ -86,6 +86,14 @@ class Defense(Choice):
     source: ClassVar[str] = ""
     claims: ClassVar[tuple[str, ...]] = ()
 
+    def touches(self) -> str:
+        """`changes`, cut to what this instance's settings leave of it."""
+        return self.changes
+
+    def credits(self) -> str:
+        """Where it comes from."""
+        return self.source
+
     @property
     def watch(self) -> Watch:
         return Watch()

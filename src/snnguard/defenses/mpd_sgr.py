@@ -58,7 +58,7 @@ class MPDSGR(Defense, kind="mpd-sgr"):
             moments = {name: (m.mean, m.var) for name, m in seen if m.mean is not None and m.var is not None}
         layers = []
         for name, (mean, var) in moments.items():
-            gamma = self.gamma or neurons[name].settings.surrogate.window
+            gamma = self.gamma or neurons[name].window
             layers.append(omega(mean, var.clamp_min(self.min_sigma**2).sqrt(), gamma))
         if self.layer_weight == "uniform":
             return weight * torch.stack([layer.mean() for layer in layers]).mean()

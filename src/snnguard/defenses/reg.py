@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from snnguard import rng
 from snnguard.layers import ConvexCombination
 from snnguard.networks import Network
+from snnguard.neurons import Mechanism
 
 from .defense import Defense, Group, Step
 
@@ -31,7 +32,11 @@ class REG(Defense, kind="reg"):
     subset_share: float = Field(default=0.3, gt=0, le=1)
 
     def groups(self, model: nn.Module) -> list[Group]:
-        return [Group(parameters=list(model.parameters()), weight_decay=0.0)] if self.beta else []
+        if self.beta == 0:
+            return []
+        learned = {id(p) for module in model.modules() if isinstance(module, Mechanism) for p in module.parameters()}
+        # What traits learn is left to whoever brought them.
+        return [Group(parameters=[p for p in model.parameters() if id(p) not in learned], weight_decay=0.0)]
 
     @torch.no_grad()
     def constrain(self, model: nn.Module, step: Step) -> None:

@@ -39,12 +39,20 @@ class SR(Defense, kind="sr"):
         y = hard(batch.y)
         rival = logits.detach().scatter(1, y[:, None], -torch.inf).argmax(1)
         with untracked(model), rng.scope(rng.derive(step.seed, "sr")):
-            gradient = InputGradient(loss=Margin(confidence=1e9))(model, batch.x, y).gradient
-            moved = model(batch.x - self.h * gradient.sign())  # the margin is z_m - z_y: f rises against it
-        difference = confidence(moved, y, rival) - confidence(logits, y, rival)
+            ascent = InputGradient(loss=Margin(confidence=1e9))(model, batch.x, y)
+            moved = batch.x - self.h * ascent.gradient.sign()  # the margin is z_m - z_y: f rises against it
+            draw = rng.derive(step.seed, "sr", "draw")
+            with rng.scope(draw):
+                there = model(moved)
+            # A random network is compared with itself under the same draw; another draw would drown the difference.
+            if not torch.equal(ascent.logits, logits.detach()):
+                with rng.scope(draw):
+                    logits = model(batch.x)
+        difference = confidence(there, y, rival) - confidence(logits, y, rival)
         return weight * (difference / self.h).square().mean()
 
 
 def confidence(logits: Tensor, y: Tensor, rival: Tensor) -> Tensor:
-    """f = exp(z_y) / (exp(z_y) + exp(z_m)) = sigmoid(z_y - z_m), [N]. SOURCE: SR, eq. of f."""
-    return torch.sigmoid(logits.gather(1, y[:, None]) - logits.gather(1, rival[:, None]))[:, 0]
+    """f = exp(z_y) / (exp(z_y) + exp(z_m)) = sigmoid(z_y - z_m), [N], in float32 or better. SOURCE: SR, eq. of f."""
+    z = logits.to(torch.promote_types(logits.dtype, torch.float32))  # bfloat16 would round f by as much as h moves it
+    return torch.sigmoid(z.gather(1, y[:, None]) - z.gather(1, rival[:, None]))[:, 0]

@@ -63,6 +63,12 @@ class Stack(Defense, kind="stack"):
             if left.get(place) != value:
                 raise DefenseConflict(f"another part undoes what {kind} sets as the network's {place}; keep one of them")
 
+    def touches(self) -> str:
+        return ", ".join(dict.fromkeys(word for part in self.parts for word in part.touches().split(", "))) or self.changes
+
+    def credits(self) -> str:
+        return "; ".join(dict.fromkeys(credit for part in self.parts for credit in part.credits().split("; ")))
+
     @property
     def watch(self) -> Watch:
         watch = Watch()
@@ -124,6 +130,6 @@ def changes(before: Network, after: Network) -> dict[str, Any]:
     found = {f"{name}": value for name, value in after if name != "neuron" and value != getattr(before, name)}
     for name, value in after.neuron:
         if name != "traits" and value != getattr(before.neuron, name):
-            found[f"neuron.{name}"] = value
+            found["neuron's leak" if name == "decay" else f"neuron.{name}"] = value
     had = before.neuron.traits
     return found | {f"neuron's {trait.slot}": trait for trait in after.neuron.traits if trait not in had}

@@ -1,9 +1,9 @@
 """StoG: learned stochastic gates behind every neuron."""
 
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Literal, Self, final
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from snnguard.attacks import PGD, Attack, InputGradient
@@ -34,6 +34,12 @@ class StoG(Defense, kind="stog"):
     learning_rate_scale: float = Field(default=1.0, ge=0)
     learn_until: float = Field(default=0.5, ge=0, le=1)
     inference: Literal["draw", "expectation"] = "draw"
+
+    @model_validator(mode="after")
+    def _starts_above_the_floor(self) -> Self:
+        if self.start < self.floor:
+            raise ValueError(f"start={self.start} must not be below floor={self.floor}")
+        return self
 
     def design(self, network: Network) -> Network:
         return network.having(StochasticGate(start=self.start, floor=self.floor, inference=self.inference))

@@ -36,6 +36,9 @@ class TGO(Defense, kind="tgo"):
     inference_noise: bool = False
     rise: Rise = "cosine"
 
+    def touches(self) -> str:
+        return ", ".join(word for word, on in (("loss", self.lambda_max), ("neuron", self.sigma)) if on)
+
     @property
     def watch(self) -> Watch:
         return Watch(bands=(self.delta,) if self.lambda_max > 0 else ())

@@ -10,6 +10,9 @@ from snnguard.neurons import straight_through
 
 from .encoder import Encoder
 
+ROUNDING = 1e-5
+"""A pixel such as 85/255 at 3 steps lies on the border of two steps, up to rounding; it belongs to the later one."""
+
 
 @final
 class Latency(Encoder, kind="latency"):
@@ -20,7 +23,7 @@ class Latency(Encoder, kind="latency"):
 
     def encode(self, x: Tensor, *, steps: int, normalize: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
         time = _steps(x, steps)
-        return _spiking(x, ((1 - x.detach()) * steps).floor() == time, steps)
+        return _spiking(x, ((1 - x.detach()) * steps + ROUNDING).floor() == time, steps)
 
 
 @final

@@ -2,10 +2,18 @@
 
 from .dynamics import Dynamics, straight_through, unroll
 from .fused import fused
+from .gain import StepGain
+from .gate import StochasticGate
+from .homeostasis import HomeostaticThreshold
+from .leak import EvolutionaryLeak, LearnedLeak
+from .learned import AdaptiveSmooth, LearnedWindow
 from .neuron import LIF, Neuron, lif, mechanisms_of, neurons_of, use_rule
 from .noise import MembraneNoise, nlif
+from .rectifier import MembraneRectifier
 from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule
-from .surrogate import ATan, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
+from .sampled import SampledFiring
+from .surrogate import ATan, Dspike, Exponential, Gaussian, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
+from .temperature import DspikeFiring
 from .trait import Mechanism, Slot, Trait, is_unsettled, settled, unsettled
 from .watch import Membrane, Watch
 
@@ -13,18 +21,31 @@ __all__ = [
     "BPTT",
     "LIF",
     "ATan",
+    "AdaptiveSmooth",
+    "Dspike",
+    "DspikeFiring",
     "Dynamics",
+    "EvolutionaryLeak",
+    "Exponential",
     "FiredMask",
+    "Gaussian",
     "GradientRule",
+    "HomeostaticThreshold",
+    "LearnedLeak",
+    "LearnedWindow",
     "Mechanism",
     "Membrane",
     "MembraneNoise",
+    "MembraneRectifier",
     "Neuron",
     "RateGradient",
     "Rectangular",
+    "SampledFiring",
     "Sigmoid",
     "SlopeRule",
     "Slot",
+    "StepGain",
+    "StochasticGate",
     "SuperSpike",
     "Surrogate",
     "Trait",

@@ -1,9 +1,9 @@
 """Stochastic gates behind the neurons: StoG."""
 
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Literal, Self, final
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from .dynamics import straight_through
@@ -27,6 +27,12 @@ class StochasticGate(Trait, kind="stochastic-gate"):
     start: float = Field(default=1.0, gt=0, le=1)
     floor: float = Field(default=0.1, gt=0, le=1)
     inference: Literal["draw", "expectation"] = "draw"
+
+    @model_validator(mode="after")
+    def _starts_above_the_floor(self) -> Self:
+        if self.start < self.floor:
+            raise ValueError(f"start={self.start} must not be below floor={self.floor}")
+        return self
 
     @property
     def noisy(self) -> bool:

@@ -99,6 +99,13 @@ class Neuron(nn.Module):
             spikes = mechanism.passed_on(spikes)
         return spikes.to(current.dtype)
 
+    @property
+    def window(self) -> float:
+        """Half width of the interval around the threshold that lets gradient through: its surrogate's, or its trait's."""
+        mechanisms: list[Any] = list(self.mechanisms)
+        own = next((mechanism.window for mechanism in mechanisms if mechanism.window is not None), None)
+        return self.settings.surrogate.window if own is None else float(own)
+
     def extra_repr(self) -> str:
         return f"{self.settings}, steps={self.steps}"
 

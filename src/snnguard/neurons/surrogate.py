@@ -123,5 +123,69 @@ class ATan(Surrogate, kind="atan"):
         return 3 * 2 / (math.pi * self.alpha)
 
 
+@final
+class Gaussian(Surrogate, kind="gaussian"):
+    """h = exp(-ubar^2 / (2 sigma^2)) / (sigma sqrt(2 pi)). SOURCE: Wu 2018 (STBP); sigma = 0.5 as in Yin 2021."""
+
+    sigma: PositiveFloat = 0.5
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        peak = 1 / (self.sigma * math.sqrt(2 * math.pi))
+        return ubar.square().mul_(-0.5 / self.sigma**2).exp_().mul_(peak)
+
+    def primitive(self, ubar: Tensor) -> Tensor:
+        step: Tensor = torch.special.ndtr(ubar / self.sigma)
+        return step
+
+    @property
+    def window(self) -> float:
+        return self.sigma * math.sqrt(2 * math.log(10))
+
+
+@final
+class Exponential(Surrogate, kind="exponential"):
+    """h = alpha exp(-beta |ubar|). SOURCE: METHODS 1.3, alpha = 1; beta = 2, so that the area 2 alpha / beta is 1."""
+
+    alpha: PositiveFloat = 1.0
+    beta: PositiveFloat = 2.0
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        return ubar.abs().mul_(-self.beta).exp_().mul_(self.alpha)
+
+    def primitive(self, ubar: Tensor) -> Tensor:
+        # expm1: close to 0 the difference 1 - exp would lose its digits
+        return 0.5 - ubar.sign() * torch.expm1(-self.beta * ubar.abs()) * (self.alpha / self.beta)
+
+    @property
+    def window(self) -> float:
+        return math.log(10) / self.beta
+
+
+@final
+class Dspike(Surrogate, kind="dspike"):
+    """h = D'(ubar + 1/2), where D(x) = (tanh(b (x - 1/2)) + tanh(b / 2)) / (2 tanh(b / 2)) on [0, 1]; 0 outside.
+
+    The larger the temperature b, the closer D is to a step; for b to 0 it is a ramp. SOURCE: Li 2021 (Dspike), b = 3.
+    """
+
+    b: PositiveFloat = 3.0
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        inside = ubar.abs().le(0.5).to(ubar.dtype)
+        return inside.mul_(self.b / (2 * math.tanh(self.b / 2))).div_((self.b * ubar).cosh_().square_())
+
+    def primitive(self, ubar: Tensor) -> Tensor:
+        return dspike(ubar, ubar.new_tensor(self.b))
+
+    @property
+    def window(self) -> float:
+        return 0.5
+
+
+def dspike(ubar: Tensor, b: Tensor) -> Tensor:
+    """D(ubar + 1/2) of `Dspike`, continued by 0 and 1, differentiable in both arguments."""
+    return 0.5 + 0.5 * torch.tanh(b * ubar.clamp(-0.5, 0.5)) / torch.tanh(b / 2)
+
+
 DEFAULT_SURROGATE = Triangle()
 """The surrogate of a neuron that names none."""

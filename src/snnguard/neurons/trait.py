@@ -53,6 +53,11 @@ class Mechanism(nn.Module):
     fires: ClassVar[bool] = False
     """Whether `emit` and `smooth` replace the Heaviside step and the neuron's surrogate."""
 
+    @property
+    def window(self) -> float | None:
+        """Half width of the interval around the threshold that lets gradient through, where `smooth` decides it."""
+        return None
+
     def settle(self, current: Tensor) -> None:
         """Gives parameters that are as large as the layer their shape, from a current [T or 1, N, *F]. Called each time."""
 

@@ -1,16 +1,19 @@
 """A trained run, judged: verdicts, membranes, curve and pictures in one record."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from snnguard import rng
 from snnguard.analysis import membranes
-from snnguard.attacks import PGD, InputGradient
+from snnguard.attacks import PGD, InputGradient, Model
 from snnguard.data import Dataset, load
 from snnguard.evaluation import curve, evaluate, gather, pictures, suite
 from snnguard.evaluation.evaluate import Report
 from snnguard.evaluation.partial import clear
-from snnguard.record import Record
+from snnguard.record import Curve, Picture, Record
 from snnguard.training import resolve_device
 
 from .recipe import Recipe
@@ -23,12 +26,13 @@ CURVE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 def judge(
     run: Run, *, suite_name: str = "paper", images: int | None = None, split: str = "test", seed: int = 0,
     draws: int | None = None, batch_size: int = 128, dataset: Dataset | None = None, report: Report | None = None,
-    out: Path | None = None,
+    out: Path | None = None, exhibits: bool = True,
 ) -> Record:  # fmt: skip
     """Judges the network of a run on the first `images` of a split and saves the record as `evaluation.json`.
 
     The test split is for the last word; choose hyper-parameters with `split="validation"` (saved under its own name).
-    A random network is attacked with gradients averaged over `draws` (default 10).
+    A random network is attacked with gradients averaged over `draws` (default 10). Without `exhibits` the record has the
+    verdicts and the membranes alone: no curve and no pictures, which cost as much as a few attacks.
     """
     recipe = run.recipe
     dataset = dataset or load(recipe.data)
@@ -48,32 +52,25 @@ def judge(
             data=f"{dataset.describe()}; judged: {len(x)} {split} images",
         ),
     )  # fmt: skip
-    attack = PGD(steps=20, early_stop=draws == 1, gradient=InputGradient(draws=draws))
-    radii = [share * recipe.threat.eps for share in CURVE_SHARES]
     probe, seed = slice(0, 256), rng.derive(seed, "exhibits")
     with rng.scope(seed):
         layers = tuple(membranes(model, x[probe]))
-    record = record.with_exhibits(
-        membranes=layers,
-        curves=(
-            curve(
-                model,
-                x[probe],
-                y[probe],
-                attack=attack,
-                threat=recipe.threat,
-                radii=radii,
-                seed=seed,
-                name="PGD-20",
-                draws=draws,
-            ),
-        ),
-        pictures=pictures(model, x, y, attack=attack, threat=recipe.threat, labels=dataset.labels, seed=seed, draws=draws),
-        epochs=tuple(run.epochs()),
-    )
+    shown = _shown(model, x, y, recipe=recipe, labels=dataset.labels, seed=seed, draws=draws) if exhibits else ((), ())
+    record = record.with_exhibits(membranes=layers, curves=shown[0], pictures=shown[1], epochs=tuple(run.epochs()))
     record.save(out or run.folder / ("evaluation.json" if split == "test" else f"evaluation-{split}.json"))
     clear(run.folder)
     return record
+
+
+def _shown(
+    model: Model, x: Tensor, y: Tensor, *, recipe: Recipe, labels: Sequence[str], seed: int, draws: int
+) -> tuple[tuple[Curve, ...], tuple[Picture, ...]]:  # fmt: skip
+    """Accuracy over radii, and images with what an attack makes of them."""
+    attack = PGD(steps=20, early_stop=draws == 1, gradient=InputGradient(draws=draws))
+    radii = [share * recipe.threat.eps for share in CURVE_SHARES]
+    probe, threat = slice(0, 256), recipe.threat
+    line = curve(model, x[probe], y[probe], attack=attack, threat=threat, radii=radii, seed=seed, name="PGD-20", draws=draws)
+    return (line,), pictures(model, x, y, attack=attack, threat=threat, labels=labels, seed=seed, draws=draws)
 
 
 def shareable(recipe: Recipe) -> dict[str, Any]:

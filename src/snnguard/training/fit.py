@@ -136,7 +136,8 @@ class Loop:
         optimiser = training.optimiser.over(model, defense.groups(model))
         self.wrapped, self.optimiser = self.fabric.setup(model, optimiser)
         self.teachers = self._checked(teachers)
-        self.classes = predict(model, self.train.pixels(torch.arange(1), self.device)).shape[1] if len(train) else 0
+        with rng.scope(rng.derive(seed, "classes")):
+            self.classes = predict(model, self.train.pixels(torch.arange(1), self.device)).shape[1]
         self.progress = Progress()
         self.memory: dict[str, Tensor] = {}
         self.saved = time.monotonic()
@@ -160,10 +161,11 @@ class Loop:
                 with watching(model, defense.watch) as seen:
                     logits = self.wrapped(self._laid_out(batch.x))
                 step = replace(step, membranes={name: passes[-1] for name, passes in seen.items()})
-                main = defense.objective(model, batch, logits, step)
-                if main is None:
-                    main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
-                penalties = defense.penalties(model, batch, logits, step)
+                with self.fabric.autocast():
+                    main = defense.objective(model, batch, logits, step)
+                    if main is None:
+                        main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
+                    penalties = defense.penalties(model, batch, logits, step)
                 loss = main + sum(penalties.values()) if penalties else main
                 if not torch.isfinite(loss):
                     parts = {"main": main.item(), **{name: value.item() for name, value in penalties.items()}}
@@ -269,7 +271,8 @@ class Loop:
         augmentation = None if self.augmentation is None else self.augmentation.to_json()
         said = json.dumps([self.defense.to_json(), training, augmentation, self.seed], sort_keys=True)
         images = fingerprint((self.train.images, self.train.labels))
-        return hashlib.blake2b(f"{said}{images}".encode(), digest_size=8).hexdigest()
+        lessons = {name: fingerprint(tuple(teacher.state_dict().values())) for name, teacher in sorted(self.teachers.items())}
+        return hashlib.blake2b(f"{said}{images}{lessons or ''}".encode(), digest_size=8).hexdigest()
 
     def _write_metrics(self) -> None:
         assert self.out is not None
