@@ -87,8 +87,8 @@ def test_every_neuron_and_step_has_a_leak_and_the_first_never_acts() -> None:
     neuron = leaky(0.5)
     spikes = neuron(x)
     [mechanism] = neuron.mechanisms
-    assert mechanism.leak.shape == (4, 2, 4, 4)
-    (gradient,) = torch.autograd.grad(spikes.sum(), mechanism.leak)
+    assert mechanism.each.shape == (4, 2, 4, 4)
+    (gradient,) = torch.autograd.grad(spikes.sum(), mechanism.each)
     assert not gradient[0].any()
     assert all(gradient[t].any() for t in (1, 2, 3))
 
@@ -98,7 +98,7 @@ def test_the_leaks_gradient_by_hand() -> None:
     neuron = leaky(0.5, steps=2)
     spikes = neuron(torch.tensor([[[0.6]], [[0.7]]], dtype=torch.float64))
     assert spikes.flatten().tolist() == [0, 1]
-    (gradient,) = torch.autograd.grad(spikes[1].sum(), neuron.mechanisms[0].leak)
+    (gradient,) = torch.autograd.grad(spikes[1].sum(), neuron.mechanisms[0].each)
     assert gradient.flatten().tolist() == pytest.approx([0, 0.6])
 
 
@@ -108,7 +108,7 @@ def test_the_network_of_the_leaks_is_the_plain_one_until_it_learns() -> None:
     network = FEEL(encoding=False).design(Network(name="vgg4-tiny", steps=2))
     model = construct(network, classes=3, image_shape=(1, 8, 8), mean=[0.0], std=[1.0]).train()
     assert torch.equal(model(x), plain(x))
-    leaks = {name: p for name, p in model.named_parameters() if name.endswith(".leak")}
+    leaks = {name: p for name, p in model.named_parameters() if name.endswith(".each")}
     assert [tuple(p.shape) for p in leaks.values()] == [(2, 16, 8, 8), (2, 32, 8, 8), (2, 64)]
     model(x).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in leaks.values())

@@ -337,7 +337,7 @@ def test_a_rule_that_moves_the_forward_pass(trained: nn.Module, faked: Dataset, 
     monkeypatch.setattr(GradientRule, "_members", dict(GradientRule.members()))
 
     class Moves(GradientRule, kind="moves"):
-        def spikes(self, current, *, steps, dynamics, surrogate, watch=None, noise=None, inside=()):
+        def spikes(self, current, *, steps, dynamics, surrogate, watch=None, noise=None, leak=None, inside=()):
             spikes, seen = fused(current, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants())
             return spikes * (1 + 1e-3), seen
 

@@ -195,3 +195,31 @@ def test_no_second_derivative_is_promised() -> None:
     (gradient,) = torch.autograd.grad((fused(x, steps=2, **setting)[0] * weight).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("shape", [(4, 1, 3, 4, 4), (4, 1, 1, 1, 1), (4, 1, 3, 1, 1)], ids=["neuron", "layer", "channel"])
+@pytest.mark.parametrize("given", [1, 4])
+def test_a_leak_for_each_step_equals_the_reference(reset: str, detach: bool, shape: tuple[int, ...], given: int) -> None:
+    current, leak = random(0, given, 2, 3, 4, 4) + 0.4, random(1, *shape).sigmoid()
+    found = []
+    for backend in (unroll, fused):
+        x, free = current.clone().requires_grad_(), leak.clone().requires_grad_()
+        spikes, seen = backend(
+            x, steps=4, decay=0.3, threshold=0.8, reset=reset, detach_reset=detach, surrogate=Triangle(),
+            watch=Watch(moments=True, bands=(0.4,), potential=True), leak=free,
+        )  # fmt: skip
+        found.append((spikes.detach(), *torch.autograd.grad(loss(spikes, seen), (x, free))))
+    assert torch.equal(found[0][0], found[1][0])
+    for one, other in zip(found[0][1:], found[1][1:], strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-10)
+    assert not found[1][2][0].any()  # the decay into the first step never acts
+    assert found[1][2][1:].any()
+
+
+def test_a_leak_that_equals_the_decay_changes_no_bit() -> None:
+    current = random(0, 4, 2, 30).float() + 0.4
+    setting = {"steps": 4, "threshold": 1.0, "reset": "zero", "detach_reset": False, "surrogate": Triangle()}
+    leak = torch.full((4, 1, 1), 0.7)
+    assert torch.equal(fused(current, decay=0.1, leak=leak, **setting)[0], fused(current, decay=0.7, **setting)[0])

@@ -65,7 +65,7 @@ def test_plif_decays_by_the_sigmoid_of_w(w: float) -> None:
 
 @pytest.mark.parametrize("start", [0.05, 0.5, 0.95])
 def test_plif_starts_at_the_decay_it_was_given(start: float) -> None:
-    assert plif(2, start)[1].decay(1, decay=1.0).item() == pytest.approx(start)
+    assert plif(2, start)[1].leak(torch.zeros(1, 2, 3))[1].item() == pytest.approx(start)
 
 
 def test_the_gradients_of_two_steps_by_hand() -> None:
@@ -74,7 +74,7 @@ def test_the_gradients_of_two_steps_by_hand() -> None:
     current = torch.full((2, 1, 1), 0.6, dtype=DOUBLE, requires_grad=True)
     neuron, leak = evolutionary(2, 0.5)
     neuron(current)  # gives L its shape
-    by_leak, by_current = torch.autograd.grad(neuron(current)[1].sum(), (leak.leak, current))
+    by_leak, by_current = torch.autograd.grad(neuron(current)[1].sum(), (leak.each, current))
     assert by_leak.flatten().tolist() == pytest.approx([0.0, 0.54])
     assert by_current.flatten().tolist() == pytest.approx([0.288, 0.9])
     layer, plain = plif(2, 0.5)
@@ -90,8 +90,8 @@ def test_the_gradient_agrees_with_a_difference_of_the_smooth_unrolling() -> None
     current = torch.tensor(x, dtype=DOUBLE)[:, None, None]
     neuron(current)
     with torch.no_grad():
-        leak.leak.copy_(torch.tensor([0.9, l1, l2])[:, None])
-    (found,) = torch.autograd.grad(neuron(current)[2].sum(), leak.leak)
+        leak.each.copy_(torch.tensor([0.9, l1, l2])[:, None])
+    (found,) = torch.autograd.grad(neuron(current)[2].sum(), leak.each)
 
     def last(l1: float, l2: float) -> float:
         u = l2 * (l1 * x[0] + x[1]) + x[2]
@@ -106,13 +106,13 @@ def test_the_first_leak_never_acts() -> None:
     neuron, leak = evolutionary(4, 1.0)
     current = noise(4, 3, 5)
     before = neuron(current)
-    assert leak.leak.shape == (4, 5)
-    (gradient,) = torch.autograd.grad(before.sum(), leak.leak)
+    assert leak.each.shape == (4, 5)
+    (gradient,) = torch.autograd.grad(before.sum(), leak.each)
     assert not gradient[0].any()
     assert gradient[1:].any()
     with torch.no_grad():
-        leak.leak[0] = 17
+        leak.each[0] = 17
     assert torch.equal(neuron(current), before)
     with torch.no_grad():
-        leak.leak[1] = 0
+        leak.each[1] = 0
     assert not torch.equal(neuron(current), before)

@@ -33,7 +33,7 @@ def catalogue() -> list[Entry]:
                 source=defense.credits(),
                 changes=defense.touches(),
                 cost=costs.get(name),
-            )  # fmt: skip
+            )
         )
     return entries
 

@@ -106,23 +106,22 @@ def unroll(
     surrogate: Surrogate,
     watch: Watch | None = None,
     noise: Tensor | None = None,
+    leak: Tensor | None = None,
     inside: Sequence[Mechanism] = (),
     own: bool = True,
 ) -> tuple[Tensor, Membrane | None]:
     """Spikes [T, N, *F] of a current [T, N, *F], or [1, N, *F] for one that does not change over `steps` steps.
 
-    `noise` [T, N, *F] is the part of `current` that the watched quantities leave out. `inside` are mechanisms that act in
-    the loop; with `own` False, `surrogate` is used in place of the gradient that a firing mechanism brings.
+    `leak` [T, 1, *F], or broadcasting to it, is the decay into each step in place of `decay`. `noise` [T, N, *F] is the
+    part of `current` that the watched quantities leave out. `inside` are mechanisms that act in the loop; with `own`
+    False, `surrogate` is used in place of the gradient that a firing mechanism brings.
     """
     v: Tensor | None = None
     spikes, seen = [], []
     membranes: list[Tensor] = []
     firing = next((mechanism for mechanism in inside if mechanism.fires), None)
     for t in range(steps):
-        leak: float | Tensor = decay
-        for mechanism in inside:
-            leak = mechanism.decay(t, decay=decay) if isinstance(leak, float) else leak
-        u = charge(v, current[t if len(current) > 1 else 0], leak)
+        u = charge(v, current[t if len(current) > 1 else 0], decay if leak is None else leak[t])
         shift: Tensor | None = None
         for mechanism in inside:
             u = mechanism.charged(u, threshold=threshold)

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from .dynamics import Reset
 from .surrogate import Surrogate
+from .trait import over_time
 from .watch import Membrane, Watch, channel_moments
 
 
@@ -42,11 +43,12 @@ def fused(
     surrogate: Surrogate,
     watch: Watch | None = None,
     noise: Tensor | None = None,
+    leak: Tensor | None = None,
 ) -> tuple[Tensor, Membrane | None]:
     """The same as `dynamics.unroll`, in one node."""
     watch = watch or Watch()
     setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch)
-    spikes, mean, var, hinge, potential = _Fused.apply(current, noise, setting)  # type: ignore[no-untyped-call]
+    spikes, mean, var, hinge, potential = _Fused.apply(current, noise, leak, setting)  # type: ignore[no-untyped-call]
     if not watch:
         return spikes, None
     seen = Membrane(
@@ -62,9 +64,11 @@ def fused(
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, current: Tensor, noise: Tensor | None, setting: _Setting) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, current: Tensor, noise: Tensor | None, leak: Tensor | None, setting: _Setting
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         watch, threshold = setting.watch, setting.threshold
-        u, spikes = _buffer(current, setting.steps), _buffer(current, setting.steps)
+        u, spikes = over_time(current, setting.steps), over_time(current, setting.steps)
         v = torch.empty_like(u[0])
         means, variances, hinges = [], [], current.new_zeros(len(watch.bands))
         for t in range(setting.steps):
@@ -72,7 +76,7 @@ class _Fused(torch.autograd.Function):
             if t == 0:
                 u[t].copy_(given)
             else:
-                torch.add(given, v if setting.decay == 1 else v.mul_(setting.decay), out=u[t])
+                torch.add(given, _leaked(v, leak, t, setting), out=u[t])
             # Spikes as numbers throughout: comparisons into a bool mask and masked fills are many times slower.
             torch.ge(u[t], threshold, out=spikes[t])
             if setting.reset == "zero":
@@ -93,8 +97,8 @@ class _Fused(torch.autograd.Function):
         potential = nothing
         if watch.potential:
             potential = torch.stack([_ubar(u[t], threshold, noise, t) for t in range(setting.steps)])
-        ctx.save_for_backward(u, mean, *([] if noise is None else [noise]))
-        ctx.setting, ctx.static, ctx.noisy = setting, len(current) == 1, noise is not None
+        ctx.save_for_backward(u, mean, noise, leak)
+        ctx.setting, ctx.static = setting, len(current) == 1
         ctx.set_materialize_grads(False)
         return spikes, mean, var, hinges, potential
 
@@ -107,15 +111,19 @@ class _Fused(torch.autograd.Function):
         g_var: Tensor | None,
         g_hinge: Tensor | None,
         g_potential: Tensor | None,
-    ) -> tuple[Tensor, None, None]:
+    ) -> tuple[Tensor, None, Tensor | None, None]:
         setting: _Setting = ctx.setting
-        u, mean, *rest = ctx.saved_tensors
-        noise = rest[0] if ctx.noisy else None
+        u, mean, noise, leak = ctx.saved_tensors
+        g_leak = torch.zeros_like(leak) if leak is not None and ctx.needs_input_grad[2] else None
         static = ctx.static and setting.steps > 1
         g_current = torch.zeros_like(u[:1]) if static else torch.empty_like(u)
         later: Tensor | None = None
         for t in reversed(range(setting.steps)):
             out = torch.empty_like(u[t]) if static else g_current[t]
+            if later is not None:
+                if g_leak is not None:
+                    g_leak[t + 1] = (later * _reset(u[t], setting)).sum_to_size(g_leak[t + 1].shape)
+                later = _leaked(later, leak, t + 1, setting)
             _sweep(u[t], None if g_spikes is None else g_spikes[t], later, setting, out)
             if g_mean is not None or g_var is not None:
                 _add_moments(out, u[t] if noise is None else u[t] - noise[t], t, mean, g_mean, g_var, setting)
@@ -126,27 +134,32 @@ class _Fused(torch.autograd.Function):
             if static:
                 g_current[0] += out
             later = out
-        return g_current, None, None
-
-
-def _buffer(current: Tensor, steps: int) -> Tensor:
-    """An empty [T, N, *F] whose time steps have the memory layout of one step of `current`."""
-    one = current[0]
-    dense = torch.empty_like(one).stride()
-    return torch.empty_strided((steps, *one.shape), (one.numel(), *dense), dtype=current.dtype, device=current.device)
+        return g_current, None, g_leak, None
 
 
 def _ubar(u: Tensor, threshold: float, noise: Tensor | None, t: int) -> Tensor:
     return u - threshold if noise is None else (u - threshold).sub_(noise[t])
 
 
-def _sweep(u: Tensor, g: Tensor | None, later: Tensor | None, setting: _Setting, out: Tensor) -> None:
-    """Writes dL/du of one step to `out`, from dL/ds (`g`) and from dL/du of the step after it (`later`)."""
+def _leaked(v: Tensor, leak: Tensor | None, t: int, setting: _Setting) -> Tensor:
+    """v times the decay into step t."""
+    if leak is not None:
+        return v * leak[t]
+    return v if setting.decay == 1 else v * setting.decay
+
+
+def _reset(u: Tensor, setting: _Setting) -> Tensor:
+    """v after the reset of u."""
+    spikes = torch.ge(u, setting.threshold, out=torch.empty_like(u))
+    return torch.addcmul(u, u, spikes, value=-1) if setting.reset == "zero" else u - setting.threshold * spikes
+
+
+def _sweep(u: Tensor, g: Tensor | None, g_v: Tensor | None, setting: _Setting, out: Tensor) -> None:
+    """Writes dL/du of one step to `out`, from dL/ds (`g`) and dL/dv after its reset (`g_v`)."""
     h = setting.surrogate.derivative(u - setting.threshold)
-    if later is None:
+    if g_v is None:
         torch.mul(h, 0 if g is None else g, out=out)
         return
-    g_v = later if setting.decay == 1 else later * setting.decay
     g = torch.zeros_like(u) if g is None else g
     if setting.reset == "zero":
         inner = g if setting.detach_reset else torch.addcmul(g, g_v, u, value=-1)

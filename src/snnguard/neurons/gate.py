@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from .dynamics import straight_through
-from .trait import Mechanism, Slot, Trait, settled, unsettled
+from .trait import Mechanism, Slot, Trait, aligned, settled, unsettled
 
 
 @final
@@ -55,11 +55,11 @@ class Gate(Mechanism):
         settled(self.q, current.shape[2:], value=self.settings.start, like=current)
 
     def passed_on(self, spikes: Tensor) -> Tensor:
-        q = self.q.to(spikes.dtype).expand_as(spikes)
+        q = aligned(self.q.to(spikes.dtype)[None], spikes).expand_as(spikes)
         if not self.training and not self.settings.noisy:
             return spikes * q
         # rand is in [0, 1), so a gate with q = 1 is always open.
-        opened = (torch.rand(spikes.shape, device=spikes.device, dtype=spikes.dtype) < q).to(spikes.dtype)
+        opened = torch.rand_like(spikes).lt_(q)
         return spikes * straight_through(opened, q)
 
     @torch.no_grad()

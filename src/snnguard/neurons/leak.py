@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from .trait import Mechanism, Slot, Trait, settled, unsettled
+from .trait import Mechanism, Slot, Trait, aligned, settled, unsettled
 
 
 @final
@@ -22,22 +22,21 @@ class LearnedLeak(Trait, kind="learned-leak"):
 
     start: float = Field(default=0.5, gt=0, lt=1)
 
-    def build(self, *, steps: int) -> Mechanism:  # noqa: ARG002
-        return LayerLeak(self)
+    def build(self, *, steps: int) -> Mechanism:
+        return LayerLeak(self, steps=steps)
 
 
 @final
 class LayerLeak(Mechanism):
     """The leak of one layer."""
 
-    inside: ClassVar[bool] = True
-
-    def __init__(self, settings: LearnedLeak) -> None:
+    def __init__(self, settings: LearnedLeak, *, steps: int) -> None:
         super().__init__()
+        self.steps = steps
         self.w = nn.Parameter(torch.tensor(math.log(settings.start / (1 - settings.start))))
 
-    def decay(self, t: int, *, decay: float) -> Tensor:  # noqa: ARG002
-        return torch.sigmoid(self.w)
+    def leak(self, current: Tensor) -> Tensor:
+        return torch.sigmoid(self.w).to(current.dtype).expand(self.steps, *[1] * (current.ndim - 1))
 
 
 @final
@@ -61,15 +60,13 @@ class EvolutionaryLeak(Trait, kind="evolutionary-leak"):
 class NeuronLeak(Mechanism):
     """The leaks of one layer."""
 
-    inside: ClassVar[bool] = True
-
     def __init__(self, settings: EvolutionaryLeak, *, steps: int) -> None:
         super().__init__()
         self.settings, self.steps = settings, steps
-        self.leak = unsettled()
+        self.each = unsettled()
 
     def settle(self, current: Tensor) -> None:
-        settled(self.leak, (self.steps, *current.shape[2:]), value=self.settings.start, like=current)
+        settled(self.each, (self.steps, *current.shape[2:]), value=self.settings.start, like=current)
 
-    def decay(self, t: int, *, decay: float) -> Tensor:  # noqa: ARG002
-        return self.leak[t]
+    def leak(self, current: Tensor) -> Tensor:
+        return aligned(self.each.to(current.dtype), current)[:, None]

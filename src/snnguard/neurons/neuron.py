@@ -74,13 +74,13 @@ class Neuron(nn.Module):
             raise RequestError(f"this neuron runs for {self.steps} steps, found a current of shape {tuple(current.shape)}")
         mechanisms: list[Any] = list(self.mechanisms)
         given = current.float() if current.dtype in (torch.bfloat16, torch.float16) else current
-        precise, noise = given, None
+        precise, noise, leak = given, None, None
         for mechanism in mechanisms:
             mechanism.settle(given)
             precise = mechanism.scaled(precise)
         for mechanism in mechanisms:
-            added = mechanism.noise(precise, steps=self.steps)
-            noise = added if noise is None else noise
+            added, own = mechanism.noise(precise, steps=self.steps), mechanism.leak(precise)
+            noise, leak = added if noise is None else noise, own if leak is None else leak
         if noise is not None:
             precise = precise + noise
         rule = self.rule or BPTT()
@@ -91,6 +91,7 @@ class Neuron(nn.Module):
             surrogate=self.settings.surrogate,
             watch=self.watch,
             noise=noise if self.watch else None,
+            leak=leak,
             inside=tuple(mechanism for mechanism in mechanisms if mechanism.inside),
         )
         if seen is not None:

@@ -2,7 +2,6 @@
 
 from typing import ClassVar, final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from snnguard.choice import named
 from .dynamics import Dynamics, Reset
 from .neuron import LIF
 from .surrogate import DEFAULT_SURROGATE, Surrogate
-from .trait import Mechanism, Slot, Trait
+from .trait import Mechanism, Slot, Trait, over_time
 
 
 @final
@@ -46,7 +45,7 @@ class _Noise(Mechanism):
         sigma = self.settings.sigma
         if sigma == 0 or not (self.training or self.settings.inference):
             return None
-        return torch.randn((steps, *current.shape[1:]), device=current.device, dtype=current.dtype) * sigma
+        return over_time(current, steps).normal_().mul_(sigma)
 
 
 @named(Dynamics, "nlif")

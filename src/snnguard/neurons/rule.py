@@ -39,6 +39,7 @@ class GradientRule(Choice):
         surrogate: Surrogate,
         watch: Watch | None = None,
         noise: Tensor | None = None,
+        leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:
         """Spikes [T, N, *F] of a current [T or 1, N, *F]; `surrogate` is the neuron's own, `inside` act in its time loop."""
@@ -59,10 +60,13 @@ class BPTT(GradientRule, kind="bptt"):
         surrogate: Surrogate,
         watch: Watch | None = None,
         noise: Tensor | None = None,
+        leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:
         used, own = self.surrogate or surrogate, self.surrogate is None
-        return run(current, inside, own=own, steps=steps, surrogate=used, watch=watch, noise=noise, **dynamics.constants())
+        return run(
+            current, inside, own=own, steps=steps, surrogate=used, watch=watch, noise=noise, leak=leak, **dynamics.constants()
+        )  # fmt: skip
 
 
 class SlopeRule(GradientRule):
@@ -85,13 +89,14 @@ class SlopeRule(GradientRule):
         surrogate: Surrogate,
         watch: Watch | None = None,
         noise: Tensor | None = None,
+        leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:
         with torch.no_grad():
             # The forward pass of every rule is this one function, so it cannot differ between rules.
             spikes, seen = run(
-                current, inside, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants()
-            )
+                current, inside, steps=steps, surrogate=surrogate, watch=watch, noise=noise, leak=leak, **dynamics.constants()
+            )  # fmt: skip
             slope = self.slope(current, spikes, dynamics)
         return _WithSlope.apply(current, spikes, slope), seen  # type: ignore[no-untyped-call]
 

@@ -69,13 +69,13 @@ class Mechanism(nn.Module):
         """What is added to the membrane in each step, [T, N, *F], or nothing."""
         return None
 
+    def leak(self, current: Tensor) -> Tensor | None:  # noqa: ARG002
+        """The decay into each step in place of the neuron's own, [T, 1, *F] or broadcasting to it; entry 0 never acts."""
+        return None
+
     def passed_on(self, spikes: Tensor) -> Tensor:
         """What the next layer sees of the spikes [T, N, *F]."""
         return spikes
-
-    def decay(self, t: int, *, decay: float) -> float | Tensor:  # noqa: ARG002
-        """The leak from step t - 1 to step t; a tensor broadcasts over [N, *F]."""
-        return decay
 
     def charged(self, u: Tensor, *, threshold: float) -> Tensor:  # noqa: ARG002
         """The membrane [N, *F] after charging."""
@@ -106,6 +106,20 @@ def unsettled() -> nn.Parameter:
     """A parameter whose shape is that of its layer, known at the first forward pass (`networks.construct` makes one)."""
     waiting: nn.Parameter = UninitializedParameter()  # type: ignore[assignment]
     return waiting
+
+
+def aligned(parameter: Tensor, like: Tensor) -> Tensor:
+    """A parameter [S, C, H, W] in the memory order of a train [T, N, C, H, W], so that products of the two are fast."""
+    if like.ndim == 5 and like[0].is_contiguous(memory_format=torch.channels_last):
+        return parameter.contiguous(memory_format=torch.channels_last)
+    return parameter
+
+
+def over_time(current: Tensor, steps: int) -> Tensor:
+    """An empty [T, N, *F] whose time steps have the memory order of one step of `current`."""
+    one = current[0]
+    dense = torch.empty_like(one).stride()
+    return torch.empty_strided((steps, *one.shape), (one.numel(), *dense), dtype=current.dtype, device=current.device)
 
 
 def is_unsettled(module: nn.Module) -> bool:
