@@ -20,6 +20,7 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/defense_cost.py
 
 # Parity with independent libraries, in an environment of its own.
 parity: .venv-parity/.ready

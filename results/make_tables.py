@@ -1,7 +1,9 @@
-"""Puts the tables made from the records in results/ between the markers of README.md and docs/results.md.
+"""Puts the tables made from the records in results/, and the list of defenses, between the markers of the documents.
 
     <!-- table: results/cifar10-slim/*.json -->        accuracies under the attacks
     <!-- mechanism: results/cifar10-slim/*.json -->    where the membrane potentials lie
+    <!-- grid: results/digits-grid/*.json -->          one line per defense: alone, and after adversarial training
+    <!-- defenses: all -->                             every defense: source, what it changes, cost; then its equation
     ...
     <!-- end -->
 
@@ -15,11 +17,12 @@ from pathlib import Path
 
 from snnguard import report
 from snnguard.analysis import summary
+from snnguard.defenses.catalogue import catalogue, equation
 from snnguard.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/results.md")
-BLOCK = re.compile(r"(<!-- (?P<kind>table|mechanism): (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = ("README.md", "docs/results.md", "docs/defenses.md")
+BLOCK = re.compile(r"(<!-- (?P<kind>table|mechanism|grid|defenses): (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def accuracies(records: Sequence[Record]) -> str:
@@ -40,14 +43,56 @@ def mechanism(records: Sequence[Record]) -> str:
     return "\n".join([head, *lines])
 
 
+def grid(records: Sequence[Record]) -> str:
+    """One line per defense, most robust alone first: clean and worst case, alone and after adversarial training.
+
+    Records are named FAMILY-NAME and FAMILY-at-NAME, and FAMILY-undefended is among them. The letters are the suspicions that the record raised.
+    """
+    family = next(record.name for record in records if record.name.endswith("undefended")).removesuffix("undefended")
+    named = {record.name.removeprefix(family): record for record in records}
+    codes = sorted({s.code for record in records for s in record.suspicions})
+    letters = {code: chr(ord("a") + number) for number, code in enumerate(codes)}
+    alone = [name for name in named if not name.startswith("at-")]
+    lines = ["| | clean | worst case | | with AT: clean | worst case | |", "|---|---:|---:|---|---:|---:|---|"]
+    for name in sorted(alone, key=lambda name: -named[name].worst.point):
+        cells = [*_cells(named.get(name), letters), *_cells(named.get(f"at-{name}"), letters)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    legend = "; ".join(f"{letter}: `{code}`" for code, letter in letters.items())
+    sources = dict.fromkeys(f"{r.provenance.data}. {r.provenance.hardware}." for r in records)
+    return "\n\n".join(["\n".join(lines), f"Suspicions: {legend or 'none'}.", *(f"Data: {line}" for line in sources)])
+
+
+def _cells(record: Record | None, letters: dict[str, str]) -> list[str]:
+    if record is None:
+        return ["", "", ""]
+    marks = "".join(sorted({letters[s.code] for s in record.suspicions}))
+    shares = [
+        f"{100 * share.point:.1f} ({100 * share.low:.0f}–{100 * share.high:.0f})" for share in (record.accuracy, record.worst)
+    ]
+    return [*shares, marks]
+
+
+def contents() -> str:
+    """The table of contents of the field, and what each entry computes."""
+    entries = [entry for entry in catalogue() if entry.name != "stack"]
+    lines = ["| name | changes | cost of a step | source |", "|---|---|---:|---|"]
+    for entry in entries:
+        cost = "" if entry.cost is None else f"{entry.cost:.2f}"
+        lines.append(f"| [`{entry.name}`](#{entry.name}) | {entry.changes} | {cost} | {entry.source} |")
+    texts = [f"### {entry.name}\n\n{equation(entry.name)}" for entry in entries]
+    return "\n\n".join(["\n".join(lines), *texts])
+
+
 def filled(text: str) -> str:
     """The page with every table made anew. Records come in the order of their file names."""
 
     def table(match: re.Match[str]) -> str:
+        if match["kind"] == "defenses":
+            return f"{match[1]}\n{contents()}\n\n{match[4]}"
         records = [Record.load(path) for path in sorted(ROOT.glob(match["pattern"]))]
         if not records:
             raise SystemExit(f"no records match {match['pattern']}")
-        made = accuracies(records) if match["kind"] == "table" else mechanism(records)
+        made = {"table": accuracies, "mechanism": mechanism, "grid": grid}[match["kind"]](records)
         return f"{match[1]}\n{made}\n\n{match[4]}"
 
     return BLOCK.sub(table, text)
