@@ -46,7 +46,8 @@ def mechanism(records: Sequence[Record]) -> str:
 def grid(records: Sequence[Record]) -> str:
     """One line per defense, most robust alone first: clean and worst case, alone and after adversarial training.
 
-    Records are named FAMILY-NAME and FAMILY-at-NAME, and FAMILY-undefended is among them. The letters are the suspicions that the record raised.
+    Records are named FAMILY-NAME and FAMILY-at-NAME, and FAMILY-undefended is among them. The letters are the suspicions
+    that the record raised.
     """
     family = next(record.name for record in records if record.name.endswith("undefended")).removesuffix("undefended")
     named = {record.name.removeprefix(family): record for record in records}

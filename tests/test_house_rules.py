@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 import snnguard
+from snnguard.defenses import Defense
 
 ROOT = Path(snnguard.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
@@ -240,6 +241,22 @@ def test_attacks_have_one_door_to_autograd() -> None:
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_fit_the_head(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_a_defense_is_one_short_file() -> None:
+    for path in sorted((ROOT / "defenses").glob("*.py")):
+        assert len(path.read_text().splitlines()) <= 200, path.name
+
+
+def test_the_loop_and_the_networks_know_no_defense_by_name() -> None:
+    names = {name for name in Defense.members() if len(name) > 3} - {"stack", "mixup", "smoothing", "poisson"}
+    classes = {make.__name__ for make in Defense.members().values()} - {"Stack", "Poisson", "Smoothing"}
+    for room in ("training", "networks"):
+        for path in sorted((ROOT / room).glob("*.py")):
+            words = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            used = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
+            assert not words & names, path.name
+            assert not used & classes, path.name
 
 
 def test_printing_is_for_the_command_line() -> None:

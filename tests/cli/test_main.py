@@ -11,7 +11,7 @@ import pytest
 from snnguard.cli import main as module
 from snnguard.errors import AttackFault
 
-VERBS = ("demo", "train", "evaluate", "attack", "report", "list", "doctor")
+VERBS = ("demo", "train", "evaluate", "attack", "report", "list", "doctor", "sweep", "certify")
 
 
 def test_help_names_every_verb(snnguard: Any) -> None:
@@ -31,7 +31,7 @@ def test_every_verb_has_help(verb: str, snnguard: Any) -> None:
         (("tarin",), "tarin"),
         (("train",), "RECIPE"),
         (("train", "digits-at", "--outt", "x"), "--outt"),
-        (("train", "digits-mpd"), "did you mean 'digits-mpd-sgr'"),
+        (("train", "digits-mpd"), "'digits-mpd-sgr'"),
         (("train", "none.toml"), "no recipe file none.toml"),
         (("train", "digits-at", "training.epochs=three"), "training.epochs"),
         (("train", "digits-at", "defense=mpd-sgrr"), "did you mean 'mpd-sgr'"),
