@@ -253,7 +253,9 @@ def test_the_loop_and_the_networks_know_no_defense_by_name() -> None:
     classes = {make.__name__ for make in Defense.members().values()} - {"Stack", "Poisson", "Smoothing"}
     for room in ("training", "networks"):
         for path in sorted((ROOT / room).glob("*.py")):
-            words = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            words = {
+                node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
             used = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
             assert not words & names, path.name
             assert not used & classes, path.name

@@ -8,7 +8,7 @@ import pytest
 
 from snnguard import recipes
 from snnguard.data import Augmentation, default_augmentation, fake
-from snnguard.defenses import TGO
+from snnguard.defenses import TGO, Stack
 from snnguard.neurons import MembraneNoise
 from snnguard.recipes import Recipe, build
 from snnguard.training import SGD
@@ -34,6 +34,25 @@ def test_the_papers_settings(network: str) -> None:
     assert recipe.defense.eta == 0.05
     assert recipe.threat.eps == 8 / 255
     assert default_augmentation(recipe.data) == Augmentation(crop=4, flip=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch_size", "steps"),
+    [
+        ("reg", 200, 64, 8), ("at-stog", 200, 64, 8), ("sr", 200, 32, 8), ("dlif", 100, 64, 8), ("at-feel", 300, 256, 8),
+        ("tgo", 300, 128, 4), ("at-tgo", 300, 128, 4), ("trades", 300, 128, 8), ("tgo-distill", 300, 128, 4),
+    ],
+)  # fmt: skip
+def test_each_defense_trains_as_its_paper_does(name: str, epochs: int, batch_size: int, steps: int) -> None:
+    recipe = recipes.get(f"cifar10-vgg11-{name}")
+    assert (recipe.training.epochs, recipe.training.batch_size, recipe.network.steps) == (epochs, batch_size, steps)
+
+
+def test_tgo_wins_back_clean_accuracy_from_an_undefended_teacher() -> None:
+    recipe = recipes.get("cifar10-wrn16-tgo-distill")
+    tgo, distill = recipe.defense.parts
+    assert tgo == TGO(lambda_max=0.4)
+    assert distill.teachers() == {"distill": Stack()}
 
 
 def test_a_defense_designs_the_network() -> None:

@@ -7,8 +7,9 @@ from .gate import StochasticGate
 from .homeostasis import HomeostaticThreshold
 from .leak import EvolutionaryLeak, LearnedLeak
 from .learned import AdaptiveSmooth, LearnedWindow
+from .named import dlif, nlif, plif
 from .neuron import LIF, Neuron, lif, mechanisms_of, neurons_of, use_rule
-from .noise import MembraneNoise, nlif
+from .noise import MembraneNoise
 from .rectifier import MembraneRectifier
 from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule
 from .sampled import SampledFiring
@@ -51,12 +52,14 @@ __all__ = [
     "Trait",
     "Triangle",
     "Watch",
+    "dlif",
     "fused",
     "is_unsettled",
     "lif",
     "mechanisms_of",
     "neurons_of",
     "nlif",
+    "plif",
     "settled",
     "straight_through",
     "unroll",

@@ -5,11 +5,6 @@ from typing import ClassVar, final
 from pydantic import Field
 from torch import Tensor
 
-from snnguard.choice import named
-
-from .dynamics import Dynamics, Reset
-from .neuron import LIF
-from .surrogate import DEFAULT_SURROGATE, Surrogate
 from .trait import Mechanism, Slot, Trait, over_time
 
 
@@ -46,15 +41,3 @@ class _Noise(Mechanism):
         if sigma == 0 or not (self.training or self.settings.inference):
             return None
         return over_time(current, steps).normal_().mul_(sigma)
-
-
-@named(Dynamics, "nlif")
-def nlif(
-    *, sigma: float = 0.2, inference_noise: bool = False, decay: float = 1.0, threshold: float = 1.0, reset: Reset = "zero",
-    detach_reset: bool = False, surrogate: Surrogate = DEFAULT_SURROGATE,
-) -> LIF:  # fmt: skip
-    """LIF with noise in its membrane. SOURCE: TGO (ICLR 2026)."""
-    return LIF(
-        decay=decay, threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate,
-        traits=(MembraneNoise(sigma=sigma, inference=inference_noise),),
-    )  # fmt: skip

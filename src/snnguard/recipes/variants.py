@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from snnguard.attacks import Attack
-from snnguard.defenses import AdversarialTraining, Defense, Stack
+from snnguard.defenses import TGO, AdversarialTraining, Defense, Distill, Stack
 from snnguard.errors import DefenseConflict
 from snnguard.threat import Threat
 
@@ -14,12 +14,14 @@ HIDDEN = {"stack", "convex-residuals"}
 def variants(
     *, training: AdversarialTraining, tuned: Mapping[str, Defense] | None = None, tuned_at: Mapping[str, Defense] | None = None
 ) -> dict[str, Defense]:
-    """Defenses by the names that they have in recipes: "undefended", NAME, and "at-NAME" where a stack allows it.
+    """Defenses by the names that they have in recipes: "undefended", NAME, "at-NAME" where a stack allows it, and TGO with
+    distillation from an undefended teacher ("tgo-distill"), which is to win back the clean accuracy that TGO costs.
 
     A defense that crafts images crafts them as `training` does. `tuned` has the settings that were chosen for these
     recipes, `tuned_at` those for use after adversarial training, both by name; the rest keeps its defaults.
     """
     found: dict[str, Defense] = {"undefended": Stack()}
+    found["tgo-distill"] = Stack(parts=((tuned or {}).get("tgo", TGO()), Distill()))
     for name in defense_names():
         alone = (tuned or {}).get(name) or crafting(Defense.parse(name), training.attack, training.threat)
         found[name] = alone
