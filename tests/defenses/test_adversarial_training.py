@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnguard import rng
 from snnguard.attacks import Attack, fgsm
-from snnguard.defenses import AdversarialTraining, Batch, Defense, Step, rat
+from snnguard.defenses import MART, TRADES, AdversarialTraining, Batch, Defense, Step, rat
 from snnguard.networks import build
 from snnguard.threat import L2, Linf
 
@@ -98,3 +99,21 @@ def test_the_default_is_two_steps_of_half_the_radius() -> None:
 def test_radius_zero_is_the_batch_itself() -> None:
     given = batch()
     assert AdversarialTraining(threat=Linf(eps=0)).batch(net(), given, step()) is given
+
+
+@pytest.mark.parametrize("defense", [AdversarialTraining(attack=fgsm()), TRADES(), MART()], ids=str)
+def test_the_attack_does_not_know_the_draws_of_the_training_pass(defense: Defense) -> None:
+    drawn: list[Tensor] = []
+
+    class Random(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            drawn.append(torch.rand(3))
+            return x.flatten(1)[:, :3] + drawn[-1]
+
+    at = step()
+    with rng.scope(at.seed):  # as the loop does
+        defense.batch(Random(), batch(), at)
+        crafting = len(drawn)
+        Random()(batch().x)
+    assert crafting
+    assert all(not torch.equal(one, drawn[-1]) for one in drawn[:crafting])

@@ -10,11 +10,12 @@ from torch.nn import functional
 
 from snnguard import rng
 from snnguard.attacks import PGD
-from snnguard.defenses import AdversarialTraining, Batch, Defense, Stack, Step
+from snnguard.defenses import TGO, AdversarialTraining, Batch, Defense, Smoothing, Stack, Step, StoG
 from snnguard.defenses.dlif import DLIF, disturbance
+from snnguard.errors import DefenseConflict
 from snnguard.layers import watching
 from snnguard.networks import Network, build, construct
-from snnguard.neurons import LIF, neurons_of
+from snnguard.neurons import LIF, neurons_of, plif
 from snnguard.neurons.gain import StepGain
 from snnguard.threat import Linf
 
@@ -203,3 +204,23 @@ def test_the_term_pulls_clean_and_perturbed_currents_together() -> None:
         optimiser.step()
     assert values[-1] < 0.7 * values[0]
     assert len(neurons_of(model)) == 3
+
+
+@pytest.mark.parametrize("other", [Smoothing(), StoG(start=0.5), TGO(lambda_max=0)], ids=str)
+def test_a_random_network_is_compared_under_the_same_draws(other: Defense) -> None:
+    stack = Stack((other, DLIF(noise=0)))
+    model = construct(stack.design(Network(name="vgg4-tiny", steps=2)), classes=3, image_shape=(1, 8, 8), mean=[0.0], std=[1.0])
+    x = images()
+    batch = Batch(x=x, y=torch.arange(len(x)) % 3, clean=x)
+    model.train()
+    with watching(model, stack.watch) as seen:
+        logits = model(x)
+    step = Step(progress=0.0, seed=1, membranes={name: passes[-1] for name, passes in seen.items()}, classes=3)
+    losses = [Stack((other, DLIF(noise=0, rho=rho))).objective(model, batch, logits, step) for rho in (0.0, 100.0)]
+    assert losses[0] is not None
+    assert torch.equal(losses[0], losses[1])  # the images did not move, so there is nothing to weigh
+
+
+def test_a_leak_that_the_network_learns_is_refused() -> None:
+    with pytest.raises(DefenseConflict, match=r"dlif sets the neuron's leak to 0\.99, and learned-leak learns it"):
+        DLIF().design(Network(name="vgg4-tiny", neuron=plif()))

@@ -12,7 +12,7 @@ from snnguard.defenses.mpd_sgr import norms_before, theorem_1
 from snnguard.errors import RequestError
 from snnguard.layers import TDBN, watching
 from snnguard.networks import build
-from snnguard.neurons import LIF, Membrane, Neuron, Rectangular, Triangle, neurons_of
+from snnguard.neurons import LIF, Membrane, Neuron, Rectangular, Triangle, neurons_of, plif
 
 DOUBLE = torch.float64
 
@@ -280,3 +280,10 @@ def test_the_analytic_variance_may_vanish() -> None:
     term = penalty(MPDSGR(eta=1.0, moments="analytic"), model, {})
     gradients = torch.autograd.grad(term, [p for m in model.modules() if isinstance(m, TDBN) for p in m.parameters()])
     assert all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_the_analytic_moments_are_those_of_lif_alone() -> None:
+    model = build("vgg4-tiny", image_shape=(1, 8, 8), steps=2, neuron=plif())
+    step = Step(progress=0.0, seed=0, membranes={})
+    with pytest.raises(RequestError, match="not with learned-leak; take empirical ones"):
+        MPDSGR(moments="analytic").penalty(model, None, None, step)  # type: ignore[arg-type]

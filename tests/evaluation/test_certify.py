@@ -230,3 +230,9 @@ def test_the_attacks_on_a_linear_vote_stop_at_the_true_radius() -> None:
 def test_radii_ascend() -> None:
     with pytest.raises(RequestError, match="ascend"):
         standing(Linear(), at(1.0), torch.tensor([1]), attacks={}, threat=L2(eps=1.0), radii=[0.2, 0.1], sigma=SIGMA)
+
+
+def test_images_that_differ_from_step_to_step_need_noise_of_their_own() -> None:
+    model = network(input_noise=0.5)
+    with pytest.raises(RequestError, match="give sigma="):
+        certify(model, torch.zeros(1, model.steps, *model.image_shape), n0=2, n=2)

@@ -63,13 +63,13 @@ def test_without_a_signature_it_is_lif_bit_for_bit() -> None:
     assert not torch.equal(ours(current), found[0][0])
 
 
-def test_the_shift_has_no_gradient() -> None:
+def test_an_attacker_sees_through_the_shift() -> None:
     # u1 = 0.5 shifts the second threshold to 1.25: u2 = 1 lies 0.25 below it, where the triangle is 0.75 high.
-    # ds2/dI1 = 0.75 * dv1/du1, dv1/du1 = 1 - u1 h(u1 - 1) = 0.75; a shift with a gradient would add -0.75 * 0.5.
+    # ds2/dI1 = 0.75 * dv1/du1, dv1/du1 = 1 - u1 h(u1 - 1) = 0.75, less 0.75 * 0.5 through the shift.
     made, _ = neuron([0.0, 0.0], steps=2)
     current = column(0.5, 0.5).requires_grad_()
     (gradient,) = torch.autograd.grad(made(current)[1].sum(), current)
-    assert gradient.flatten().tolist() == pytest.approx([0.5625, 0.75])
+    assert gradient.flatten().tolist() == pytest.approx([0.1875, 0.75])
 
 
 def test_the_signature_is_the_mean_over_all_batches() -> None:
@@ -112,3 +112,11 @@ def test_a_call_does_not_know_the_one_before() -> None:
     made(5 * x)
     assert torch.equal(made(x), first)
     assert torch.equal(made(x[:, 1:2]), first[:, 1:2])
+
+
+def test_what_is_watched_is_the_distance_to_the_moved_threshold() -> None:
+    made, _ = neuron([0.0, 0.0], steps=2)
+    with watching(nn.Sequential(made), Watch(potential=True)) as seen:
+        made(column(0.5, 0.5))
+    # The first membrane of 0.5 moves the threshold of the second step, where it is 1, from 1 to 1.25.
+    assert seen["0"][0].potential.flatten().tolist() == pytest.approx([-0.5, -0.25])  # type: ignore[union-attr]

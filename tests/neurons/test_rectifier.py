@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snnguard.layers import watching
-from snnguard.neurons import LIF, Watch
+from snnguard.neurons import LIF, MembraneNoise, Watch
 from snnguard.neurons.rectifier import MembraneRectifier, rectified
 
 DOUBLE = torch.float64
@@ -85,3 +85,11 @@ def test_a_single_step_fires_where_the_plain_neuron_does() -> None:
     ours = LIF(threshold=0.7, traits=(MembraneRectifier(),)).build(steps=1)
     assert torch.equal(plain(current), ours(current))
     assert ours(current)[0, 0, -1] == 1  # at the threshold itself
+
+
+def test_what_is_watched_is_the_rectified_membrane_without_the_noise() -> None:
+    neuron = LIF(traits=(MembraneRectifier(), MembraneNoise(sigma=0.3))).build(steps=1).train()
+    with watching(nn.Sequential(neuron), Watch(potential=True)) as seen:
+        neuron(torch.full((1, 1, 500), 1.5))
+    wanted = rectified(torch.tensor(1.5)).item() - 1
+    assert seen["0"][0].potential.flatten().tolist() == pytest.approx([wanted] * 500, abs=1e-6)  # type: ignore[union-attr]

@@ -21,13 +21,14 @@ def sweep(
         metavar="RECIPE... [field=value,value...]",
         help="Built-in recipes, patterns ('digits-*') or TOML files; then settings. Several values are swept.",
     )],
-    out: Annotated[Path, typer.Option(help="Where records and run folders go.")],
+    out: Annotated[Path, typer.Option(help="Where records and run folders go.")] = Path("runs/sweep"),
     suite: Annotated[str, typer.Option(help="Which attacks: paper or quick.")] = "paper",
     images: Annotated[int | None, typer.Option(min=1, help="How many images are judged; default all.")] = None,
     split: Annotated[str, typer.Option(help="test, or validation to choose hyper-parameters.")] = "test",
     draws: Annotated[int | None, typer.Option(min=1, help="Gradient draws for random networks; default 10.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Networks at a time; each gets its share of the cores.")] = 2,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be trained and judged.")] = False,
 ) -> None:  # fmt: skip
     """Train and judge many recipes, or one under many settings, and put them into one table. Goes on where it stopped."""
     if split not in ("test", "validation"):
@@ -36,21 +37,34 @@ def sweep(
     if not sources:
         raise RequestError("which recipes? give at least one name, pattern or TOML file before the settings")
     cells = sweeps.cells(sources, [text for text in given if "=" in text])
+    if dry_run:
+        for cell in cells:
+            console.print(cell.recipe.name, highlight=False, markup=False)
+        console.print(
+            f"{len(cells)} networks, {sum(sweeps.record_of(cell.recipe, out).exists() for cell in cells)} with a record"
+        )
+        return
     judging = sweeps.Judging(suite=suite, images=images, split=split, seed=seed, draws=draws)
     records, failed = _shown(cells, out, judging, jobs)
     for name, error in failed.items():
-        console.print(f"[red]{name}[/]: {error}")
+        console.print(f"{name}: {error}", style="red", markup=False)
     if not records:
         raise typer.Exit(1)
     console.print(report.console(records))
     write_atomic(out / "table.md", (report.markdown(records) + "\n").encode())
-    axes = [field for field, _ in cells[0].values]
-    if 1 <= len(axes) <= 3 and not failed and len({cell.recipe.name.partition(" ")[0] for cell in cells}) == 1:
-        heatmap.write(heatmap.heatmaps(records, axes=axes), out / "heatmap.html")
-        console.print(f"Heat maps: {out / 'heatmap.html'}")
+    _draw_maps([cell for cell in cells if cell.recipe.name not in failed], records, out)
     console.print(f"Records and table: {out}")
     if failed:
         raise typer.Exit(1)
+
+
+def _draw_maps(cells: list[sweeps.Cell], records: list[Record], out: Path) -> None:
+    """Heat maps, where one recipe was swept over one to three fields."""
+    axes = [field for field, _ in cells[0].values]
+    if 1 <= len(axes) <= 3 and len({cell.recipe.name.partition(" ")[0] for cell in cells}) == 1:
+        places = [[value for _, value in cell.values] for cell in cells]
+        heatmap.write(heatmap.heatmaps(records, axes=axes, places=places), out / "heatmap.html")
+        console.print(f"Heat maps: {out / 'heatmap.html'}")
 
 
 def _shown(

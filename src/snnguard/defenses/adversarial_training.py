@@ -4,6 +4,7 @@ from typing import ClassVar, Self, final
 
 from torch import nn
 
+from snnguard import rng
 from snnguard.attacks import PGD, Attack
 from snnguard.threat import Linf, Threat
 
@@ -28,7 +29,9 @@ class AdversarialTraining(Defense, kind="at"):
     def batch(self, model: nn.Module, batch: Batch, step: Step) -> Batch:
         if self.threat.eps == 0:
             return batch
-        return batch.with_x(self.attack(model, self.threat.clip(batch.x), batch.y, threat=self.threat, seed=step.seed))
+        # A seed of its own: with the step's, the attack on a random network would know the draws of the training pass.
+        seed = rng.derive(step.seed, "at")
+        return batch.with_x(self.attack(model, self.threat.clip(batch.x), batch.y, threat=self.threat, seed=seed))
 
     @classmethod
     def example(cls) -> Self:

@@ -26,7 +26,9 @@ class MPDSGR(Defense, kind="mpd-sgr"):
     `moments="analytic"` takes mu and sigma from the parameters of tdBN alone (Theorem 1) and leaves out neurons without
     one in front. `rise` lets eta grow over training.
 
-    SOURCE: Jiang 2026 (AAAI), eq. 10-17, eta = 0.05 and gamma = 1; the threshold is subtracted as in eq. 7.
+    SOURCE: Jiang 2026 (AAAI), eq. 10-17, eta = 0.05 and gamma = 1; the threshold is subtracted as in eq. 7. DEVIATION: the
+    paper averages over all layers, channels and steps at once, our "channel"; in VGG11 the two hidden fully connected
+    layers would then have 73 % of the weight. sigma is kept above `min_sigma`.
     """
 
     changes: ClassVar[str] = "loss"
@@ -50,6 +52,7 @@ class MPDSGR(Defense, kind="mpd-sgr"):
         neurons = neurons_of(model)
         moments: dict[str, tuple[Tensor, Tensor]]
         if self.moments == "analytic":
+            self._refuse_traits(neurons)
             moments = {name: theorem_1(norm, neurons[name]) for name, norm in norms_before(model).items()}
             if not moments:
                 raise RequestError("the analytic MPD-SGR needs neurons that follow a tdBN; this network has none")
@@ -63,6 +66,16 @@ class MPDSGR(Defense, kind="mpd-sgr"):
         if self.layer_weight == "uniform":
             return weight * torch.stack([layer.mean() for layer in layers]).mean()
         return weight * torch.cat([layer.flatten() for layer in layers]).mean()
+
+    @staticmethod
+    def _refuse_traits(neurons: dict[str, Neuron]) -> None:
+        """Theorem 1 is about LIF with a constant decay; raises `RequestError` where a trait changes what it integrates."""
+        integrates = ("gain", "leak", "membrane", "threshold")
+        other = {trait.kind for neuron in neurons.values() for trait in neuron.settings.traits if trait.slot in integrates}
+        if other:
+            raise RequestError(
+                f"the analytic moments are those of LIF, not with {', '.join(sorted(other))}; take empirical ones"
+            )
 
 
 def omega(mean: Tensor, sigma: Tensor, gamma: float) -> Tensor:

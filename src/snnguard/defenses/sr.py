@@ -38,7 +38,9 @@ class SR(Defense, kind="sr"):
             return None
         y = hard(batch.y)
         rival = logits.detach().scatter(1, y[:, None], -torch.inf).argmax(1)
-        with untracked(model), rng.scope(rng.derive(step.seed, "sr")):
+        # In full precision: rounded to bfloat16, f(x + h v) - f(x) would be lost in the rounding.
+        exact = torch.autocast(batch.x.device.type, enabled=False)
+        with exact, untracked(model), rng.scope(rng.derive(step.seed, "sr")):
             ascent = InputGradient(loss=Margin(confidence=1e9))(model, batch.x, y)
             moved = batch.x - self.h * ascent.gradient.sign()  # the margin is z_m - z_y: f rises against it
             draw = rng.derive(step.seed, "sr", "draw")

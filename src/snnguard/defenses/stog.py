@@ -6,11 +6,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from snnguard.attacks import PGD, Attack, InputGradient
+from snnguard.attacks import Attack
 from snnguard.networks import Network
 from snnguard.neurons import mechanisms_of
 from snnguard.neurons.gate import Gate, StochasticGate
 
+from .coding import EXPECTATION
 from .defense import Batch, Defense, Group, Step
 
 
@@ -64,4 +65,4 @@ class StoG(Defense, kind="stog"):
             gate.project()
 
     def adaptive(self) -> tuple[Attack, ...]:
-        return (PGD(steps=20, gradient=InputGradient(draws=10)),) if self.inference == "draw" else ()
+        return (EXPECTATION,) if self.inference == "draw" else ()

@@ -6,11 +6,12 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-from snnguard.attacks import PGD, Attack, InputGradient
+from snnguard.attacks import Attack
 from snnguard.choice import named
 from snnguard.networks import Network
 from snnguard.neurons import MembraneNoise, Watch
 
+from .coding import EXPECTATION
 from .defense import Batch, Defense, Step
 from .schedule import Rise, risen
 
@@ -24,7 +25,9 @@ class TGO(Defense, kind="tgo"):
     after training, and attacks need an expectation over draws.
 
     SOURCE: TGO (ICLR 2026, arXiv 2602.20548); lambda_max 0.4 for WRN16, 0.6 for VGG11. DEVIATION: delta and sigma are
-    not published; 0.5 (half the triangle's half width) and 0.2 are ours.
+    not published; 0.5 (half the triangle's half width) and 0.2 are ours. Ours too, where the text is garbled or silent:
+    the cosine of lambda, the mean within a layer before the sum, the noise kept in the state, the surrogate's own gradient
+    under noise, the constraint without the noise, and no noise after training by default.
     """
 
     changes: ClassVar[str] = "loss, neuron"
@@ -55,7 +58,7 @@ class TGO(Defense, kind="tgo"):
         return weight * torch.stack([membrane.band(self.delta) for membrane in step.membranes.values()]).sum()
 
     def adaptive(self) -> tuple[Attack, ...]:
-        return (PGD(steps=20, gradient=InputGradient(draws=10)),) if self.inference_noise and self.sigma else ()
+        return (EXPECTATION,) if self.inference_noise and self.sigma else ()
 
 
 @named(Defense, "tgo-mc")

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnguard import rng
 from snnguard.attacks import Attack, predict
 from snnguard.threat import Threat
 
@@ -50,9 +51,10 @@ class TRADES(Defense, kind="trades"):
     def batch(self, model: nn.Module, batch: Batch, step: Step) -> Batch:
         if self._off:
             return batch
-        logits = predict(model, batch.x)
+        with rng.scope(rng.derive(step.seed, "trades", "reference")):
+            logits = predict(model, batch.x)
         soft = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
-        return batch.with_x(self.attack(model, batch.x, soft, threat=self.threat, seed=step.seed))
+        return batch.with_x(self.attack(model, batch.x, soft, threat=self.threat, seed=rng.derive(step.seed, "trades")))
 
     def objective(self, model: nn.Module, batch: Batch, logits: Tensor, step: Step) -> Tensor | None:  # noqa: ARG002
         if self._off:

@@ -45,9 +45,13 @@ def certify(
     sigma Phi^-1(p), or none where p does not exceed one half. `n` votes reach at most sigma Phi^-1(alpha^(1/n)).
     An image's votes depend on the image, `seed` and `batch_size`, not on its neighbours. SOURCE: Cohen 2019, CERTIFY.
 
-    Raises `RequestError` where there is no Gaussian noise to certify with.
+    Raises `RequestError` where there is no Gaussian noise to certify with, and for images that differ from step to step,
+    around which a model's own noise, the same in all steps, is no Gaussian in all directions.
     """
+    own = sigma is None
     model, sigma = _noisy(model, sigma)
+    if own and isinstance(model, SpikingClassifier) and x.ndim > 1 + len(model.image_shape):
+        raise RequestError("a model's own noise certifies images [N, C, H, W]; for images [N, T, C, H, W] give sigma=")
     _check(n=min(n, n0), alpha=alpha)
     classes, radii = [], []
     for i, (first, second) in enumerate(zip(*_seeds(x, seed, "choice", "bound"), strict=True)):

@@ -122,9 +122,11 @@ def unroll(
     firing = next((mechanism for mechanism in inside if mechanism.fires), None)
     for t in range(steps):
         u = charge(v, current[t if len(current) > 1 else 0], decay if leak is None else leak[t])
+        quiet = None if noise is None or not watch else u - noise[t]
         shift: Tensor | None = None
         for mechanism in inside:
             u = mechanism.charged(u, threshold=threshold)
+            quiet = None if quiet is None else mechanism.charged(quiet, threshold=threshold)
             moved = mechanism.shift(membranes, threshold=threshold)
             shift = moved if shift is None else shift
         s = fire(u if shift is None else u - shift, threshold, surrogate, firing, own=own)
@@ -133,7 +135,8 @@ def unroll(
         if inside:
             membranes.append(u)
         if watch:
-            seen.append(u - threshold if noise is None else u - threshold - noise[t])
+            ubar = (u if quiet is None else quiet) - threshold
+            seen.append(ubar if shift is None else ubar - shift)
     train = torch.stack(spikes)
     return train, observe(torch.stack(seen), train, watch) if watch else None
 

@@ -17,8 +17,9 @@ class StochasticGate(Trait, kind="stochastic-gate"):
     The gradient for q goes straight through the draw: dE[s g]/dq = s, so that a gate opens where its spikes lower the
     loss. Drawn in eval mode too; `inference="expectation"` multiplies by q instead and makes the network deterministic.
     SOURCE: Ding 2024 (StoG), q = clip(p, 0.1, 1), 1 at the start. DEVIATION: the published code has the opposite sign,
-    averages over time and batch instead of summing, opens a gate of q = 1 only 999 times in 1,000, and its clip at the
-    starting point lets no gradient through; here q is projected onto [floor, 1] after each step instead.
+    has the slope of a concrete relaxation (temperature 0.5) where ours is 1, averages over time and batch instead of
+    summing, opens a gate of q = 1 only 999 times in 1,000, and its clip at the starting point lets no gradient through;
+    here q is projected onto [floor, 1] after each step instead.
     """
 
     slot: ClassVar[Slot] = "spikes"

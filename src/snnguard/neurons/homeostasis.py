@@ -18,7 +18,7 @@ class HomeostaticThreshold(Trait, kind="homeostatic-threshold"):
 
     u is the membrane before reset and u* [T, *F] its signature: the mean course that it takes on clean images, one per
     neuron. A membrane above its course finds a higher threshold in the next step. Until a signature was recorded the
-    neuron is LIF. The shift is a signal without a gradient.
+    neuron is LIF. The shift is differentiated like the rest, so that an attacker sees through it.
     SOURCE: Geng 2025 (HoSNN), d threshold/dt = k (u - u*). DEVIATION: a reconstruction in discrete time, with a leak of
     the shift and one fixed rate for all neurons; both values are ours. It ties the network to its image size and steps.
     """
@@ -52,7 +52,6 @@ class Homeostasis(Mechanism):
             self.signature.materialize((self.steps, *current.shape[2:]), device=current.device, dtype=current.dtype)
             self.signature.zero_()
 
-    @torch.no_grad()
     def shift(self, membranes: Sequence[Tensor], *, threshold: float) -> Tensor | None:  # noqa: ARG002
         if not membranes:
             return None

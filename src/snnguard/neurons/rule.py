@@ -122,6 +122,7 @@ class RateGradient(SlopeRule, kind="rate"):
 
     With x = mean over time of I, in units of the threshold: (1 - floor + floor * decay) / (decay + 1) on
     [1 - decay, 2], `floor` on [0, 1 - decay), 0 elsewhere.
+    A leak that a trait learns does not enter it: `decay` is the neuron's own.
     SOURCE: Bu 2023 (RGA). DEVIATION: at the point where both pieces meet the published code adds them; here the upper
     piece counts alone. DEVIATION: a threshold other than 1 scales the axis and the slope, which the paper does not need.
     """

@@ -1,6 +1,7 @@
 """Membrane quantities that a neuron delivers together with its spikes.
 
-All are functions of `ubar = u - threshold` before the reset (without the noise that a noisy neuron added in that step):
+All are functions of `ubar = u - threshold` before the reset (without the noise that a noisy neuron added in that step, and
+with the threshold where a trait has moved it):
 the mean and biased variance per channel and time step, and the mean hinge `max(0, band - |ubar|)`.
 """
 

@@ -1,7 +1,7 @@
 """Recipes on CIFAR-10: the papers' networks and settings, and a five-layer network that a CPU can train."""
 
 from snnguard.data import Data
-from snnguard.defenses import FEEL, MPDSGR, TGO, AdversarialTraining, Defense, Stack, rat, tgo_mc
+from snnguard.defenses import FEEL, MPDSGR, TGO, AdaptiveTGO, AdversarialTraining, Defense, Stack, rat, tgo_mc
 from snnguard.networks import Network
 from snnguard.threat import Linf
 from snnguard.training import SGD, Training
@@ -17,7 +17,7 @@ LENGTHS = {
     "sr": (200, 32),
     "dlif": (100, 64),
     "feel": (300, 256),
-    "mpd-sgr": (300, 256),
+    **dict.fromkeys(("mpd-sgr", "rat-mpd-sgr"), (300, 256)),
 }
 """Epochs and batch of the published runs. SOURCE: METHODS 4.1; the batch of MPD-SGR is FEEL's, of the same lab. The others
 have 300 and 128."""
@@ -35,7 +35,8 @@ SHORT = {
 
 
 def _tgo(lambda_max: float) -> dict[str, Defense]:
-    return {"tgo": TGO(lambda_max=lambda_max), "tgo-mc": tgo_mc(lambda_max=lambda_max)}
+    adaptive = AdaptiveTGO(lambda_max=lambda_max)
+    return {"tgo": TGO(lambda_max=lambda_max), "tgo-mc": tgo_mc(lambda_max=lambda_max), "tgo-adaptive": adaptive}
 
 
 def _paper(network: str, name: str, defense: Defense) -> Recipe:

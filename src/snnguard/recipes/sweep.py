@@ -6,20 +6,23 @@
 A cell is a recipe with one value for each swept field. Its name is the recipe's, then field=value for each of them.
 """
 
+import dataclasses
 import fnmatch
 import itertools
-import json
-import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from snnguard.errors import SNNGuardError, UnknownName
+from snnguard.data import load
+from snnguard.errors import RequestError, SNNGuardError, UnknownName
+from snnguard.evaluation import suite
 from snnguard.record import Record, read_json
 
 from .judge import judge, shareable
@@ -52,19 +55,23 @@ class Judging:
 def cells(sources: Sequence[str], settings: Sequence[str] = ()) -> list[Cell]:
     """Every recipe that `sources` name (built-in names, patterns such as `digits-*`, TOML files), times every combination.
 
-    A setting `field=value` holds for all; `field=a,b,c` is swept. Raises `UnknownName` for a pattern without a match.
+    A setting `field=value` holds for all; `field=a,b,c` is swept. Raises `UnknownName` for a pattern without a match and
+    `RequestError` where two cells would have the same name.
     """
     found = [name for source in sources for name in _matching(source)]
     fixed = [text for text in settings if len(_choices(text)) == 1]
     swept = [_choices(text) for text in settings if len(_choices(text)) > 1]
-    made = []
+    shown = _short([choices[0].partition("=")[0] for choices in swept])
+    made: dict[str, Cell] = {}
     for source in dict.fromkeys(found):
         for chosen in itertools.product(*swept):
             recipe = read(source, [*fixed, *chosen])
             values = tuple((path, value) for path, _, value in (text.partition("=") for text in chosen))
-            label = "".join(f" {path.rpartition('.')[2]}={value}" for path, value in values)
-            made.append(Cell(recipe=recipe.model_copy(update={"name": f"{recipe.name}{label}"}), values=values))
-    return made
+            label = "".join(f" {shown[path]}={value}" for path, value in values)
+            cell = Cell(recipe=recipe.model_copy(update={"name": f"{recipe.name}{label}"}), values=values)
+            if made.setdefault(_file_name(cell.recipe.name), cell) is not cell:
+                raise RequestError(f"two cells are called {cell.recipe.name!r}; give their recipes different names")
+    return list(made.values())
 
 
 def run(
@@ -73,21 +80,32 @@ def run(
     """Trains and judges every cell, `jobs` at a time; cells that are done already are only read.
 
     The records in the order of the cells, and what went wrong by the names of the cells that failed: one that fails does
-    not keep the others from their end.
+    not keep the others from their end. After Ctrl-C every running cell saves where it is, no other begins, and
+    KeyboardInterrupt is raised. Raises `UnknownName` before anything is trained if there is no such suite.
     """
+    suite(judging.suite)
     failed: dict[str, str] = {}
     say = report or (lambda *_: None)
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn"), initializer=_worker, initargs=(jobs,)) as pool:
+    context = get_context("spawn")
+    stop = context.Event()
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_worker, initargs=(jobs, stop)) as pool:
         waiting = {pool.submit(_one, cell.recipe.to_json(), out, judging): cell.recipe.name for cell in chosen}
         try:
             for done, future in enumerate(as_completed(waiting), 1):
-                name, error = waiting[future], future.result()
+                name = waiting[future]
+                try:
+                    error = future.result()
+                except BrokenProcessPool:
+                    error = "its process died, perhaps for want of memory; try fewer --jobs"
                 if error:
                     failed[name] = error
                 say(name, error or "done", done, len(chosen))
         except KeyboardInterrupt:
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
+    if stop.is_set():
+        raise KeyboardInterrupt
     kept = [cell for cell in chosen if cell.recipe.name not in failed]
     return [Record.load(record_of(cell.recipe, out)) for cell in kept], failed
 
@@ -97,44 +115,61 @@ def record_of(recipe: Recipe, out: Path) -> Path:
     return out / f"{_file_name(recipe.name)}.json"
 
 
+_stop: Any = None
+"""In a worker: the event that is set once the sweep is to stop."""
+
+
+def _worker(jobs: int, stop: Any) -> None:
+    global _stop
+    _stop = stop
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(*_: object) -> None:
+    if not _stop.is_set():  # a second signal must not fall into the saving that the first one began
+        _stop.set()
+        raise KeyboardInterrupt
+
+
 def _one(recipe_json: dict[str, object], out: Path, judging: Judging) -> str:
     """Trains and judges one cell in a process of its own; the message of what went wrong, or nothing."""
-    recipe = Recipe.parse(recipe_json)
-    record = record_of(recipe, out)
-    folder = out / "runs" / _file_name(recipe.name)
+    if _stop.is_set():
+        return "not begun"
     try:
-        if not _judged(record, recipe, judging):
-            if not (folder / "model.safetensors").exists():
-                train(recipe, out=folder)
-            judge(
-                open_run(folder, data_path=recipe.data.path), suite_name=judging.suite, images=judging.images,
-                split=judging.split, seed=judging.seed, draws=judging.draws, out=record, exhibits=False,
-            )  # fmt: skip
+        _train_and_judge(Recipe.parse(recipe_json), out, judging)
+    except KeyboardInterrupt:
+        _stop.set()
+        return "stopped"
     except SNNGuardError as error:
         return str(error)
+    except Exception as error:  # whatever it is, it is this cell's, and the others go on
+        return f"{type(error).__name__}: {error}"
     return ""
 
 
-def _judged(path: Path, recipe: Recipe, judging: Judging) -> bool:
-    """Whether the record at `path` is of this recipe and was judged in this way."""
+def _train_and_judge(recipe: Recipe, out: Path, judging: Judging) -> None:
+    dataset = load(recipe.data)
+    path, request = record_of(recipe, out), dataclasses.asdict(judging)
+    if _judged(path, recipe, request, dataset.describe()):
+        return
+    folder = out / "runs" / _file_name(recipe.name)
+    train(recipe, out=folder, dataset=dataset)  # at once where it is finished; refused where the folder is another's
+    record = judge(
+        open_run(folder, data_path=recipe.data.path), suite_name=judging.suite, images=judging.images, split=judging.split,
+        seed=judging.seed, draws=judging.draws, dataset=dataset, exhibits=False,
+    )  # fmt: skip
+    dataclasses.replace(record, notes={**record.notes, "request": request}).save(path)
+
+
+def _judged(path: Path, recipe: Recipe, request: dict[str, Any], data: str) -> bool:
+    """Whether the record at `path` is of this recipe on this data, judged as requested."""
     if not path.exists():
         return False
     found = read_json(path)
-    asked = json.loads(json.dumps(shareable(recipe)))
     made = found["provenance"]
-    judged = f"judged: {found['clean']['n']} {judging.split} images"
-    return (
-        made["recipe"] is not None
-        and not differences(asked, made["recipe"])
-        and made["data"].endswith(judged)
-        and (judging.images is None or found["clean"]["n"] <= judging.images)
-        and (found["suite"], made["seed"]) == (judging.suite, judging.seed)
-    )
-
-
-def _worker(jobs: int) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    alike = not differences(shareable(recipe), made["recipe"]) and made["data"].startswith(data)
+    return alike and found.get("notes", {}).get("request") == request
 
 
 def _matching(source: str) -> list[str]:
@@ -159,6 +194,12 @@ def _choices(setting: str) -> list[str]:
         else:
             current += sign
     return [f"{path}={part}" for part in [*parts, current]]
+
+
+def _short(paths: Sequence[str]) -> dict[str, str]:
+    """Each path by its last part, or whole where that would not tell two apart."""
+    last = [path.rpartition(".")[2] for path in paths]
+    return {path: end if last.count(end) == 1 else path for path, end in zip(paths, last, strict=True)}
 
 
 def _file_name(name: str) -> str:
