@@ -2,7 +2,7 @@
 
 Rounds: in each, every defense makes one step, next to a plain one, so that a noisy machine disturbs both alike; the figure
 is the median of the ratios. Writes benchmarks/defense_cost.json, and the ratios alone for `snnguard list defenses` to
-src/snnguard/defenses/cost.json. Run: make bench
+src/snnguard/defenses/cost.json. Run: make bench; with names of defenses, only their lines of the same machine are renewed.
 """
 
 import argparse
@@ -72,14 +72,15 @@ def main() -> None:
     found = ratios(names, given.network, given.batch, given.rounds)
     for name, row in sorted(found.items(), key=lambda item: item[1]["ratio"]):
         print(f"{name:22} {1000 * row['seconds']:9.1f} ms   {row['ratio']:.2f}")
-    if given.names:
-        return  # a look at a few changes no file
     where = gather(seed=0)
-    result = {
-        "what": f"{given.network}, T=4, batch {given.batch}, 3x32x32, median of {given.rounds} rounds, ratio to the plain step",
-        "steps": found,
-        "hardware": where.hardware, "versions": where.versions, "created": where.created, "command": where.command,
-    }  # fmt: skip
+    what = f"{given.network}, T=4, batch {given.batch}, 3x32x32, median of {given.rounds} rounds, ratio to the plain step"
+    if given.names:
+        before = json.loads(HERE.with_suffix(".json").read_text())
+        if (before["what"], before["hardware"]) != (what, where.hardware):
+            raise SystemExit("the file was measured otherwise, or on another machine; measure all of it anew")
+        found = {**before["steps"], **found}
+    result = {"what": what, "steps": found, "hardware": where.hardware, "versions": where.versions}
+    result |= {"created": where.created, "command": where.command}
     HERE.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     PACKAGED.write_text(json.dumps({name: row["ratio"] for name, row in found.items()}, indent=1) + "\n")
 

@@ -40,9 +40,8 @@ def sweep(
     if dry_run:
         for cell in cells:
             console.print(cell.recipe.name, highlight=False, markup=False)
-        console.print(
-            f"{len(cells)} networks, {sum(sweeps.record_of(cell.recipe, out).exists() for cell in cells)} with a record"
-        )
+        known = sum(sweeps.record_of(cell.recipe, out).exists() for cell in cells)
+        console.print(f"{len(cells)} networks, {known} with a record in {out}")
         return
     judging = sweeps.Judging(suite=suite, images=images, split=split, seed=seed, draws=draws)
     records, failed = _shown(cells, out, judging, jobs)
