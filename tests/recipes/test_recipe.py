@@ -101,9 +101,9 @@ def test_overrides_leave_the_source_alone() -> None:
         ("data.name=digit", "data", "'digit'", "did you mean 'digits'"),
         ("training.precision=fp16", "training.precision", "'fp16'", "'32-true' or 'bf16-mixed'"),
         ("defense.parts.1.eta=no", "defense.parts.1.eta", "'no'", "number"),
-        ("defense.parts.9=tgo", "defense.parts.9", "", "parts 0 to 1"),
-        ("defense.parts.x=tgo", "defense.parts.x", "", "parts 0 to 1"),
-        ("defense.parts.-1=tgo", "defense.parts.-1", "", "parts 0 to 1"),
+        ("defense.parts.9=tgo", "defense.parts.9", "", "entries 0 to 1"),
+        ("defense.parts.x=tgo", "defense.parts.x", "", "entries 0 to 1"),
+        ("defense.parts.-1=tgo", "defense.parts.-1", "", "entries 0 to 1"),
         ("training.epochs.x=3", "training.epochs.x", "20", "no fields"),
         ("training", "", "'training'", "looks like training.epochs=3"),
         ("=3", "", "'=3'", "looks like training.epochs=3"),
@@ -125,7 +125,7 @@ def test_a_wrong_override_is_told_where_what_and_what_else(override: str, where:
     [
         ("training.epoch=3", "did you mean 'epochs'"),
         ("trainng.epochs=3", "did you mean 'training'"),
-        ("defense.parts.9.eta=1", "parts 0 to 1"),
+        ("defense.parts.9.eta=1", "entries 0 to 1"),
     ],
 )
 def test_a_wrong_place_is_told_what_there_is(override: str, said: str) -> None:
@@ -181,3 +181,11 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(InvalidRecipe, match="not readable as TOML"):
         recipes.read(str(tmp_path / "folder.toml"))
+
+
+def test_a_field_of_a_part_is_not_one_of_the_stack() -> None:
+    with pytest.raises(InvalidRecipe, match=r"sigma belongs to one of them; defense\.parts\.0 is at, defense\.parts\.1 is tgo"):
+        recipes.read("digits-at-tgo", ["defense.sigma=0.1"])
+    assert recipes.read("digits-at-tgo", ["defense.parts.1.sigma=0.1"]).defense.to_json()["parts"][1]["sigma"] == 0.1
+    with pytest.raises(InvalidRecipe, match=r"network\.neuron\.traits\.0: the list is empty"):
+        recipes.read("digits-tgo", ["network.neuron.traits.0.sigma=1"])

@@ -99,10 +99,12 @@ def _apply(data: dict[str, Any], override: str) -> None:
         place = _enter(place, key, ".".join(parents[: depth + 1]))
     value = _value(text)
     if isinstance(place, list):
-        if not last.isdigit() or int(last) >= len(place):
-            raise InvalidRecipe(f"{path}: there are parts 0 to {len(place) - 1}")
-        place[int(last)] = value
+        place[_index(place, last, path)] = value
     elif isinstance(place, dict):
+        if place.get("kind") == "stack" and last not in ("kind", "parts"):
+            where = ".".join([*parents, "parts"])
+            parts = ", ".join(f"{where}.{i} is {part['kind']}" for i, part in enumerate(place["parts"])) or "it has none yet"
+            raise InvalidRecipe(f"{path}: a stack has parts, and {last} belongs to one of them; {parts}")
         if last == "kind" and place.get("kind") != value:
             place.clear()  # the fields of another kind are not its own
         place[last] = value
@@ -112,15 +114,19 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _enter(place: Any, key: str, path: str) -> Any:
     if isinstance(place, list):
-        if not key.isdigit() or int(key) >= len(place):
-            raise InvalidRecipe(f"{path}: there are parts 0 to {len(place) - 1}")
-        return place[int(key)]
+        return place[_index(place, key, path)]
     if isinstance(place, dict):
         if place.get(key) is None or isinstance(place[key], str):
             # An absent choice, or one given by its bare name, becomes a table that can be filled.
             place[key] = {"kind": place[key]} if isinstance(place.get(key), str) else {}
         return place[key]
     raise InvalidRecipe(f"{path}: no such field in {place!r}")
+
+
+def _index(place: list[Any], key: str, path: str) -> int:
+    if not key.isdigit() or int(key) >= len(place):
+        raise InvalidRecipe(f"{path}: " + (f"there are entries 0 to {len(place) - 1}" if place else "the list is empty"))
+    return int(key)
 
 
 def _value(text: str) -> Any:
