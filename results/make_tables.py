@@ -3,6 +3,7 @@
     <!-- table: results/cifar10-slim/*.json -->        accuracies under the attacks
     <!-- mechanism: results/cifar10-slim/*.json -->    where the membrane potentials lie
     <!-- grid: results/digits-grid/*.json -->          one line per defense: alone, and after adversarial training
+    <!-- certificates: results/certificates/*.json -->    certified accuracy beside attacks on the same classifier
     <!-- defenses: all -->                             every defense: source, what it changes, cost; then its equation
     ...
     <!-- end -->
@@ -10,10 +11,12 @@
 Run: make tables. With --check it changes nothing and exits with 1 if a table is not what the records say.
 """
 
+import json
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from snnguard import report
 from snnguard.analysis import summary
@@ -22,7 +25,9 @@ from snnguard.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/results.md", "docs/defenses.md")
-BLOCK = re.compile(r"(<!-- (?P<kind>table|mechanism|grid|defenses): (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- (?P<kind>table|mechanism|grid|certificates|defenses): (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def accuracies(records: Sequence[Record]) -> str:
@@ -73,6 +78,27 @@ def _cells(record: Record | None, letters: dict[str, str]) -> list[str]:
     return [*shares, marks]
 
 
+def certificates(found: Sequence[dict[str, Any]]) -> str:
+    """Per network and L2 radius: what is certified, and what each attack on the same smoothed classifier leaves."""
+    attacks = list(found[0]["empirical"])
+    lines = [f"| | radius (L2) | certified | {' | '.join(f'after {name.upper()}' for name in attacks)} |"]
+    lines.append("|---|---:|---:|" + "---:|" * len(attacks))
+    for one in found:
+        n = len(one["labels"])
+        for i, radius in enumerate(one["radii"]):
+            left = [one["certified"][i], *(one["empirical"][name][i] for name in attacks)]
+            lines.append(f"| {one['name']} | {radius:.3f} | {' | '.join(f'{100 * count / n:.0f} %' for count in left)} |")
+    told = []
+    for one in found:
+        made, broken = one["provenance"], len(one["contradictions"])
+        votes = f"sigma {one['sigma']:.3f}, {one['n0']} and {one['n']} votes, alpha {one['alpha']}"
+        told.append(
+            f"{one['name']}: {votes}, {len(one['labels'])} images, {broken} certified ones broken. Data: {made['data']}. "
+            f"{made['hardware']}, seed {made['seed']}."
+        )
+    return "\n\n".join(["\n".join(lines), *told])
+
+
 def contents() -> str:
     """The table of contents of the field, and what each entry computes."""
     entries = [entry for entry in catalogue() if entry.name != "stack"]
@@ -90,9 +116,12 @@ def filled(text: str) -> str:
     def table(match: re.Match[str]) -> str:
         if match["kind"] == "defenses":
             return f"{match[1]}\n{contents()}\n\n{match[4]}"
-        records = [Record.load(path) for path in sorted(ROOT.glob(match["pattern"]))]
-        if not records:
+        paths = sorted(ROOT.glob(match["pattern"]))
+        if not paths:
             raise SystemExit(f"no records match {match['pattern']}")
+        if match["kind"] == "certificates":
+            return f"{match[1]}\n{certificates([json.loads(path.read_text()) for path in paths])}\n\n{match[4]}"
+        records = [Record.load(path) for path in paths]
         made = {"table": accuracies, "mechanism": mechanism, "grid": grid}[match["kind"]](records)
         return f"{match[1]}\n{made}\n\n{match[4]}"
 

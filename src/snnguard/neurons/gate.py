@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from .dynamics import straight_through
-from .trait import Mechanism, Slot, Trait, aligned, settled, unsettled
+from .trait import Mechanism, Slot, Trait, aligned, drawn, settled, unsettled
 
 
 @final
@@ -60,7 +60,7 @@ class Gate(Mechanism):
         if not self.training and not self.settings.noisy:
             return spikes * q
         # rand is in [0, 1), so a gate with q = 1 is always open.
-        opened = torch.rand_like(spikes).lt_(q)
+        opened = drawn(torch.rand, spikes, len(spikes)).lt_(q)
         return spikes * straight_through(opened, q)
 
     @torch.no_grad()

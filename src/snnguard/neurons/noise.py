@@ -2,10 +2,11 @@
 
 from typing import ClassVar, final
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
-from .trait import Mechanism, Slot, Trait, over_time
+from .trait import Mechanism, Slot, Trait, drawn
 
 
 @final
@@ -40,4 +41,4 @@ class _Noise(Mechanism):
         sigma = self.settings.sigma
         if sigma == 0 or not (self.training or self.settings.inference):
             return None
-        return over_time(current, steps).normal_().mul_(sigma)
+        return drawn(torch.randn, current, steps).mul_(sigma)

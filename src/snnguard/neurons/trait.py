@@ -14,7 +14,7 @@ A trait fills one slot of the neuron, and a neuron has at most one trait per slo
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -120,6 +120,14 @@ def over_time(current: Tensor, steps: int) -> Tensor:
     one = current[0]
     dense = torch.empty_like(one).stride()
     return torch.empty_strided((steps, *one.shape), (one.numel(), *dense), dtype=current.dtype, device=current.device)
+
+
+def drawn(sampler: Callable[..., Tensor], current: Tensor, steps: int) -> Tensor:
+    """Random numbers [T, N, *F] by `torch.rand` or `torch.randn`, in the memory order of one step of `current`."""
+    # Drawn in a row and laid out afterwards: filling a permuted tensor is several times slower on a CPU.
+    laid_out = over_time(current, steps)
+    flat = sampler(laid_out.numel(), dtype=current.dtype, device=current.device)
+    return flat.as_strided(laid_out.shape, laid_out.stride())
 
 
 def is_unsettled(module: nn.Module) -> bool:
