@@ -43,6 +43,11 @@ def test_latency_fires_once_for_any_pixel_but_black_and_white_first(x: float, st
     assert black == [0.0] * steps
 
 
+def test_pixels_on_the_border_of_two_steps_belong_to_the_later_one() -> None:
+    table = train(Latency(), 85 / 255, 170 / 255, steps=3)  # 8-bit thirds, which no float32 is
+    assert [row.index(1.0) for row in table] == [2, 1]
+
+
 def test_brighter_pixels_fire_no_later() -> None:
     pixels = torch.linspace(0.01, 1, 50).tolist()
     times = [row.index(1.0) for row in train(Latency(), *pixels, steps=7)]

@@ -22,8 +22,9 @@ class Latency(Encoder, kind="latency"):
     """
 
     def encode(self, x: Tensor, *, steps: int, normalize: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
-        time = _steps(x, steps)
-        return _spiking(x, ((1 - x.detach()) * steps + ROUNDING).floor() == time, steps)
+        bright = x.detach()
+        fires = ((1 - bright) * steps + ROUNDING).floor().clamp(max=steps - 1) == _steps(x, steps)
+        return _spiking(x, fires & (bright > 0), steps)
 
 
 @final
