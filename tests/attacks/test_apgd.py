@@ -166,7 +166,8 @@ def test_it_is_about_as_strong_as_pgd_with_as_many_steps(threat: Any, loss: str,
     gradient = InputGradient.parse({"loss": loss})
     pgd = left(PGD(steps=50, step_fraction=0.1, early_stop=True, gradient=gradient), threat, trained)
     assert 0 < pgd < 32  # else the comparison says nothing
-    assert left(APGD(steps=50, early_stop=True, gradient=gradient), threat, trained) <= pgd + 1
+    # A tenth of the images: how training rounds, and so the network, depends on the number of threads.
+    assert left(APGD(steps=50, early_stop=True, gradient=gradient), threat, trained) <= pgd + 3
 
 
 def test_restarts_never_lose_a_success(trained: Any) -> None:
