@@ -15,7 +15,7 @@ from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule
 from .sampled import SampledFiring
 from .surrogate import ATan, Dspike, Exponential, Gaussian, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
 from .temperature import DspikeFiring
-from .trait import Mechanism, Slot, Trait, is_unsettled, settled, unsettled
+from .trait import Firing, Mechanism, Slot, Trait, is_unsettled, settled, unsettled
 from .watch import Membrane, Watch
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "EvolutionaryLeak",
     "Exponential",
     "FiredMask",
+    "Firing",
     "Gaussian",
     "GradientRule",
     "HomeostaticThreshold",

@@ -18,7 +18,7 @@ from torch import Tensor
 from snnguard.choice import Choice
 
 from .surrogate import Surrogate
-from .trait import Mechanism
+from .trait import Firing, Mechanism
 from .watch import Membrane, Watch, channel_moments, mean_hinge
 
 Reset = Literal["zero", "subtract"]
@@ -77,7 +77,7 @@ class _Spike(torch.autograd.Function):
         return grad * ctx.surrogate.derivative(ubar), None, None
 
 
-def fire(u: Tensor, threshold: float, surrogate: Surrogate, mechanism: Mechanism | None = None, *, own: bool = True) -> Tensor:
+def fire(u: Tensor, threshold: float, surrogate: Surrogate, mechanism: Firing | None = None, *, own: bool = True) -> Tensor:
     """Spikes in {0, 1}, the dtype of `u`; or what `mechanism` emits, with its own gradient unless `own` is False."""
     if mechanism is None:
         ubar, emitted = u - threshold, (u >= threshold).to(u.dtype)
@@ -119,7 +119,7 @@ def unroll(
     v: Tensor | None = None
     spikes, seen = [], []
     membranes: list[Tensor] = []
-    firing = next((mechanism for mechanism in inside if mechanism.fires), None)
+    firing = next((mechanism for mechanism in inside if isinstance(mechanism, Firing)), None)
     for t in range(steps):
         u = charge(v, current[t if len(current) > 1 else 0], decay if leak is None else leak[t])
         quiet = None if noise is None or not watch else u - noise[t]

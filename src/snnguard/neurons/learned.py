@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .surrogate import Rectangular, Triangle
-from .trait import Mechanism, Slot, Trait
+from .trait import Firing, Mechanism, Slot, Trait
 
 TRIANGLE = Triangle(gamma=1)
 RECTANGLE = Rectangular(width=1)
@@ -42,11 +42,8 @@ class LearnedWindow(Trait, kind="learned-window"):
 
 
 @final
-class Window(Mechanism):
+class Window(Firing):
     """The window of one layer."""
-
-    inside: ClassVar[bool] = True
-    fires: ClassVar[bool] = True
 
     def __init__(self, settings: LearnedWindow) -> None:
         super().__init__()
@@ -92,11 +89,9 @@ class AdaptiveSmooth(Trait, kind="adaptive-smooth"):
 
 
 @final
-class Smoothing(Mechanism):
+class Smoothing(Firing):
     """The mixture of one layer; `p` is the share of real spikes."""
 
-    inside: ClassVar[bool] = True
-    fires: ClassVar[bool] = True
     p: Tensor
 
     def __init__(self, settings: AdaptiveSmooth) -> None:

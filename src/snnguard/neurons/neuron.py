@@ -14,7 +14,7 @@ from snnguard.errors import RequestError
 from .dynamics import Dynamics, Reset
 from .rule import BPTT, GradientRule
 from .surrogate import DEFAULT_SURROGATE, Surrogate
-from .trait import Mechanism, Trait
+from .trait import Firing, Mechanism, Trait
 from .watch import Membrane, Watch
 
 M = TypeVar("M", bound=Mechanism)
@@ -103,9 +103,8 @@ class Neuron(nn.Module):
     @property
     def window(self) -> float:
         """Half width of the interval around the threshold that lets gradient through: its surrogate's, or its trait's."""
-        mechanisms: list[Any] = list(self.mechanisms)
-        own = next((mechanism.window for mechanism in mechanisms if mechanism.window is not None), None)
-        return self.settings.surrogate.window if own is None else float(own)
+        firing = next((mechanism for mechanism in self.mechanisms if isinstance(mechanism, Firing)), None)
+        return self.settings.surrogate.window if firing is None else firing.window
 
     def extra_repr(self) -> str:
         return f"{self.settings}, steps={self.steps}"

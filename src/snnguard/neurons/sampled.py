@@ -7,7 +7,7 @@ from pydantic import PositiveFloat
 from torch import Tensor
 
 from .surrogate import Gaussian, Sigmoid
-from .trait import Mechanism, Slot, Trait
+from .trait import Firing, Mechanism, Slot, Trait
 
 
 @final
@@ -37,11 +37,8 @@ class SampledFiring(Trait, kind="sampled-firing"):
 
 
 @final
-class Sampled(Mechanism):
+class Sampled(Firing):
     """The draws of one layer; it has nothing to save."""
-
-    inside: ClassVar[bool] = True
-    fires: ClassVar[bool] = True
 
     def __init__(self, settings: SampledFiring) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from pydantic import PositiveFloat
 from torch import Tensor
 
 from .surrogate import dspike
-from .trait import Mechanism, Slot, Trait
+from .trait import Firing, Mechanism, Slot, Trait
 
 
 @final
@@ -27,11 +27,9 @@ class DspikeFiring(Trait, kind="dspike-firing"):
 
 
 @final
-class Temperature(Mechanism):
+class Temperature(Firing):
     """The temperature of one layer."""
 
-    inside: ClassVar[bool] = True
-    fires: ClassVar[bool] = True
     b: Tensor
 
     def __init__(self, settings: DspikeFiring) -> None:

@@ -13,7 +13,7 @@ A trait fills one slot of the neuron, and a neuron has at most one trait per slo
 `LIF(traits=(...))` builds for each layer one `Mechanism` per trait: the module that owns the trait's parameters and buffers.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
@@ -45,18 +45,11 @@ class Trait(Choice):
 class Mechanism(nn.Module):
     """What a trait does in one layer. Every hook defaults to what LIF does; a mechanism overrides those that it needs.
 
-    The hooks above `inside` act on whole trains, around the fused kernel. Those below it act within the time loop: a
-    mechanism that overrides one of them sets `inside`, and its layer runs the reference loop.
+    Most hooks act on whole trains, around the fused kernel. `charged` and `shift`, and those of `Firing`, act within the
+    time loop: a mechanism that overrides one of them sets `inside`, and its layer runs the reference loop.
     """
 
     inside: ClassVar[bool] = False
-    fires: ClassVar[bool] = False
-    """Whether `emit` and `smooth` replace the Heaviside step and the neuron's surrogate."""
-
-    @property
-    def window(self) -> float | None:
-        """Half width of the interval around the threshold that lets gradient through, where `smooth` decides it."""
-        return None
 
     def settle(self, current: Tensor) -> None:
         """Gives parameters that are as large as the layer their shape, from a current [T or 1, N, *F]. Called each time."""
@@ -85,13 +78,24 @@ class Mechanism(nn.Module):
         """What is added to the threshold in the next step, given the membranes before reset of the steps so far."""
         return None
 
+
+class Firing(Mechanism, ABC):
+    """A mechanism of the slot "firing": what is emitted, and the function whose gradient stands for the step's."""
+
+    inside: ClassVar[bool] = True
+
     def emit(self, ubar: Tensor) -> Tensor:
         """What is emitted at `ubar = u - threshold` [N, *F], without a gradient."""
         return (ubar >= 0).to(ubar.dtype)
 
+    @abstractmethod
     def smooth(self, ubar: Tensor) -> Tensor:
         """The differentiable function whose gradient stands for that of `emit`."""
-        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def window(self) -> float:
+        """Half width of the interval around the threshold in which `smooth` lets gradient through."""
 
 
 def settled(parameter: nn.Parameter, shape: Sequence[int], *, value: float, like: Tensor) -> None:
