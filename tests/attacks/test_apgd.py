@@ -136,22 +136,27 @@ def test_the_first_two_steps_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[nn.Module, Tensor, Tensor]:
-    """A spiking network after a few steps on the digits, and test images that it gets right."""
+    """A smooth network after some steps on the digits, in double precision, and test images that it gets right.
+
+    Not a spiking one: there the surrogate's gradient is not that of the loss by whose rise APGD judges its steps, so
+    that either of them can be the stronger.
+    """
     data = digits()
-    model = build("vgg4-tiny", classes=10, image_shape=data.image_shape, mean=data.mean, std=data.std, steps=2)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for index in torch.randperm(len(data.train))[:960].split(64):
-            loss = nn.functional.cross_entropy(model(data.train.pixels(index)), data.train.labels[index])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    x, y = data.test.pixels(slice(0, 96)), data.test.labels[:96]
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 10)).double()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
+        for _ in range(10):
+            for index in torch.randperm(len(data.train)).split(64):
+                loss = nn.functional.cross_entropy(model(data.train.pixels(index).double()), data.train.labels[index])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+    x, y = data.test.pixels(slice(0, 96)).double(), data.test.labels[:96]
     with torch.no_grad():
         right = model.eval()(x).argmax(1) == y
     assert right.sum() > 40
-    return model, x[right][:32], y[right][:32]
+    return model, x[right], y[right]
 
 
 def left(attack: Attack, threat: Any, trained: tuple[nn.Module, Tensor, Tensor]) -> int:
@@ -165,9 +170,8 @@ def left(attack: Attack, threat: Any, trained: tuple[nn.Module, Tensor, Tensor])
 def test_it_is_about_as_strong_as_pgd_with_as_many_steps(threat: Any, loss: str, trained: Any) -> None:
     gradient = InputGradient.parse({"loss": loss})
     pgd = left(PGD(steps=50, step_fraction=0.1, early_stop=True, gradient=gradient), threat, trained)
-    assert 0 < pgd < 32  # else the comparison says nothing
-    # A tenth of the images: how training rounds, and so the network, depends on the number of threads.
-    assert left(APGD(steps=50, early_stop=True, gradient=gradient), threat, trained) <= pgd + 3
+    assert 0 < pgd < len(trained[1])  # else the comparison says nothing
+    assert left(APGD(steps=50, early_stop=True, gradient=gradient), threat, trained) <= pgd + 1
 
 
 def test_restarts_never_lose_a_success(trained: Any) -> None:
