@@ -13,7 +13,7 @@ from snnguard import recipes
 from snnguard.data import load
 from snnguard.errors import CheckpointError, DataError, RequestError, RunFolderError
 from snnguard.recipes import Recipe, open_run, start
-from snnguard.recipes.run import differences
+from snnguard.recipes.run import claimed, differences
 from snnguard.training import read_tensors, write_tensors
 
 
@@ -24,7 +24,7 @@ def run(tiny: Callable[..., Recipe], tmp_path: Path) -> recipes.Run:
 
 def test_what_a_run_leaves(run: recipes.Run) -> None:
     assert {p.name for p in run.folder.iterdir()} == {
-        "recipe.json", "metrics.jsonl", "state.safetensors", "model.safetensors", "model.json",
+        "recipe.json", "metrics.jsonl", "state.safetensors", "model.safetensors", "model.json", ".lock",
     }  # fmt: skip
     assert run.trained
     tensors, card = read_tensors(run.folder / "model.safetensors")
@@ -143,3 +143,10 @@ def test_data_that_is_not_there_leaves_no_folder(tiny: Callable[..., Recipe], tm
     with pytest.raises(DataError):
         recipes.train(recipe, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    start(tiny(), tmp_path)
+    with claimed(tmp_path), pytest.raises(RunFolderError, match="another process is training in"):
+        recipes.train(tiny(), out=tmp_path)
+    assert recipes.train(tiny(), out=tmp_path).trained

@@ -129,6 +129,23 @@ def test_ctrl_c_saves_what_runs_and_begins_nothing_more(tmp_path: Path) -> None:
         assert card["step"] > 0
 
 
+def test_a_killed_sweep_takes_its_workers_with_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from snnguard.cli.main import main; main()", "sweep", "digits-undefended",
+               "training.epochs=500", "--out", str(tmp_path)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    metrics = tmp_path / "runs" / "digits-undefended" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert metrics.exists()
+    process.kill()
+    process.wait()
+    with pytest.raises(ProcessLookupError):  # once nobody of its group is left
+        while time.monotonic() < deadline + 30:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
 def test_a_cell_that_fails_does_not_keep_the_others_from_their_end(tmp_path: Path) -> None:
     cells = sweep.cells(["digits-undefended"], [*SMALL, "network.steps=1,2"])
     broken = tmp_path / "runs" / "digits-undefended_steps=1"

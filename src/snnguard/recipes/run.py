@@ -5,13 +5,17 @@ metrics.jsonl       one line per epoch
 state.safetensors   what an interrupted training goes on from (and state.previous.safetensors)
 model.safetensors   the weights, with their card inside; model.json is the same card, to read
 evaluation.json     the record of `evaluate`
+.lock               held by the process that trains
 """
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from snnguard import rng
 from snnguard.data import Dataset, default_augmentation, load
@@ -96,8 +100,6 @@ def start(recipe: Recipe, folder: Path) -> Run:
             raise RunFolderError(f"{said}; choose another folder, or delete it")
     elif folder.exists() and any(not entry.name.startswith(".recipe.json.") for entry in folder.iterdir()):
         raise RunFolderError(f"{folder} is not empty and holds no run; choose another folder")
-    for left in folder.glob(".*.safetensors.*"):
-        left.unlink(missing_ok=True)  # what a kill during a write leaves
     write_atomic(path, json.dumps(recipe.to_json(), indent=1).encode())
     return Run(folder=folder, recipe=recipe)
 
@@ -109,6 +111,14 @@ def train(recipe: Recipe, *, out: Path | str, report: Report | None = None, data
     """
     dataset = dataset or load(recipe.data)
     run = start(recipe, Path(out))
+    with claimed(run.folder):
+        return _train(run, dataset, report)
+
+
+def _train(run: Run, dataset: Dataset, report: Report | None) -> Run:
+    recipe = run.recipe
+    for left in run.folder.glob(".*.safetensors.*"):
+        left.unlink(missing_ok=True)  # what a kill during a write leaves
     teachers: dict[str, SpikingClassifier] = {}
     for name, defense in recipe.defense.teachers().items():
         lesson = recipe.model_copy(update={"name": f"{recipe.name}-teacher-{name}", "defense": defense})
@@ -127,6 +137,23 @@ def train(recipe: Recipe, *, out: Path | str, report: Report | None = None, data
         checksum = write_tensors(run.folder / "model.safetensors", model.state_dict(), card)
         write_atomic(run.folder / "model.json", json.dumps({**card, "sha256": checksum}, indent=1).encode())
     return replace(run, outcome=outcome)
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Within the block no other process may train in `folder`; the claim dies with its process, however that ends.
+
+    Raises `RunFolderError` if another one has it.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunFolderError(f"another process is training in {folder}; wait for its end, or choose another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

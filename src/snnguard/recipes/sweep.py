@@ -9,12 +9,14 @@ A cell is a recipe with one value for each swept field. Its name is the recipe's
 import dataclasses
 import fnmatch
 import itertools
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,15 @@ def _worker(jobs: int, stop: Any) -> None:
     _stop = stop
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     signal.signal(signal.SIGINT, _interrupted)
+    threading.Thread(target=_outlive_no_parent, daemon=True).start()
+
+
+def _outlive_no_parent() -> None:
+    """A killed sweep takes its workers with it; their folders go on from the last saved state."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _interrupted(*_: object) -> None:
