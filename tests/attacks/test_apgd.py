@@ -11,7 +11,6 @@ from snnguard.attacks import APGD, PGD, Attack, InputGradient, Margin
 from snnguard.attacks.apgd import checkpoints
 from snnguard.data import digits
 from snnguard.errors import RequestError
-from snnguard.networks import build
 from snnguard.threat import L2, Linf
 
 Make = Callable[..., Any]
