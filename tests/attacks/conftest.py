@@ -53,7 +53,7 @@ def images() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def new_attack(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Attack]:
-    """`new_attack(run)`: an attack with `run(model, x, y, targeted)` as its algorithm; it leaves the registry afterwards."""
+    """`new_attack(run)`: an attack with `run(model, x, aim)` as its algorithm; it leaves the registry afterwards."""
     monkeypatch.setattr(Attack, "_members", dict(Attack.members()))
 
     def make(algorithm: Callable[..., Tensor], *, bounded: bool = True, **settings: object) -> Attack:
@@ -64,8 +64,8 @@ def new_attack(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Attack]:
             def bounded(self) -> bool:
                 return keeps
 
-            def run(self, model, x, y, threat, seed, targeted):
-                return algorithm(model, x, y, targeted)
+            def run(self, model, x, aim, threat, seed):
+                return algorithm(model, x, aim)
 
         return New(**settings)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnguard.attacks import PGD, Attack, fgsm
+from snnguard.attacks import PGD, Aim, Attack, fgsm
 from snnguard.errors import AttackFault, InvalidInput, RequestError
 from snnguard.threat import L2, Linf, Threat
 
@@ -19,7 +19,7 @@ def run(new_attack: Make) -> Make:
     """Runs `what` on the images as if it were the algorithm of an attack."""
 
     def run(what: Callable[[Tensor], Tensor], x: Tensor, threat: Threat | None = None, bounded: bool = True) -> Tensor:
-        attack = new_attack(lambda model, x, y, targeted: what(x), bounded=bounded)
+        attack = new_attack(lambda model, x, aim: what(x), bounded=bounded)
         y = torch.zeros(len(x), dtype=torch.int64)
         return attack(lambda x: x.flatten(1), x, y, threat=threat or Linf(eps=0.1), seed=0)
 
@@ -71,9 +71,9 @@ def test_a_target_is_another_class(target: str, smooth: nn.Module, images: Make,
     x, aims = images(200), []
     logits = smooth(x)
 
-    def spy(model: object, x: Tensor, y: Tensor, targeted: bool) -> Tensor:
-        assert targeted
-        aims.append(y)
+    def spy(model: object, x: Tensor, aim: Aim) -> Tensor:
+        assert aim.exact
+        aims.append(aim.reach)
         return x
 
     attack = new_attack(spy, target=target)

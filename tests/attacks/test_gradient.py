@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnguard import rng
-from snnguard.attacks import Ascent, CrossEntropy, InputGradient, Margin
+from snnguard.attacks import Aim, Ascent, CrossEntropy, InputGradient, Margin
 from snnguard.encoders import Poisson
 from snnguard.errors import InvalidInput, RequestError
 from snnguard.networks import build
@@ -36,7 +36,7 @@ def test_equals_finite_differences_on_a_smooth_network(smooth: nn.Module, images
 
 
 def test_targeted_turns_the_gradient_round(smooth: nn.Module, images: Make) -> None:
-    away, towards = (InputGradient()(smooth, images(3), Y, targeted=t) for t in (False, True))
+    away, towards = (InputGradient()(smooth, images(3), aim) for aim in (Aim(Y), Aim(Y, Y, exact=True)))
     assert torch.equal(away.gradient, -towards.gradient)
 
 

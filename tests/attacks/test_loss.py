@@ -5,38 +5,47 @@ import math
 import pytest
 import torch
 
-from snnguard.attacks import DLR, CrossEntropy, InputGradient, Loss, Margin
+from snnguard.attacks import DLR, Aim, CrossEntropy, InputGradient, Loss, Margin
 from snnguard.errors import InvalidInput
 
 NEGATIVE = torch.tensor([[-1.0, -5.0, -3.0], [-7.0, -2.0, -4.0]])
 
 
+def exactly(y: torch.Tensor) -> Aim:
+    """To reach `y`, whatever the class before."""
+    return Aim(y, y, exact=True)
+
+
+def aim(y: torch.Tensor, targeted: bool) -> Aim:
+    return exactly(y) if targeted else Aim(y)
+
+
 def test_cross_entropy_by_hand() -> None:
-    loss = CrossEntropy()(torch.tensor([[0.0, math.log(3.0)]]), torch.tensor([0]), targeted=False)
+    loss = CrossEntropy()(torch.tensor([[0.0, math.log(3.0)]]), Aim(torch.tensor([0])))
     torch.testing.assert_close(loss, torch.tensor([math.log(4.0)]))  # softmax gives 1/4
 
 
 def test_the_runner_up_is_right_where_all_other_logits_are_negative() -> None:
     # The masked form of the published codes would take max(0, ...) = 0 as the runner-up here.
     wide = Margin(confidence=100)
-    assert wide(NEGATIVE, torch.tensor([0, 0]), targeted=False).tolist() == [-3 + 1, -2 + 7]
-    assert wide(NEGATIVE, torch.tensor([0, 0]), targeted=True).tolist() == [-1 + 3, -7 + 2]
+    assert wide(NEGATIVE, Aim(torch.tensor([0, 0]))).tolist() == [-3 + 1, -2 + 7]
+    assert wide(NEGATIVE, exactly(torch.tensor([0, 0]))).tolist() == [-1 + 3, -7 + 2]
 
 
 @pytest.mark.parametrize("targeted", [False, True])
 def test_the_margin_is_capped_on_the_side_of_success(targeted: bool) -> None:
     y = torch.tensor([0, 1]) if targeted else torch.tensor([1, 2])  # successes by 2, 2 and 4, 2
     for cap in (0.0, 1.0):
-        assert Margin(confidence=cap)(NEGATIVE, y, targeted=targeted).tolist() == [cap, cap]
+        assert Margin(confidence=cap)(NEGATIVE, aim(y, targeted)).tolist() == [cap, cap]
     failures = torch.tensor([1, 0]) if targeted else torch.tensor([0, 1])
-    assert Margin()(NEGATIVE, failures, targeted=targeted).tolist() == ([-4.0, -5.0] if targeted else [-2.0, -2.0])
+    assert Margin()(NEGATIVE, aim(failures, targeted)).tolist() == ([-4.0, -5.0] if targeted else [-2.0, -2.0])
 
 
 @pytest.mark.parametrize("targeted", [False, True])
 def test_the_margin_has_a_gradient_until_it_succeeds(targeted: bool) -> None:
     logits = NEGATIVE.clone().requires_grad_()
     y = torch.tensor([1, 0]) if targeted else torch.tensor([0, 1])
-    (gradient,) = torch.autograd.grad(Margin()(logits, y, targeted=targeted).sum(), logits)
+    (gradient,) = torch.autograd.grad(Margin()(logits, aim(y, targeted)).sum(), logits)
     # Own logit, then the strongest other one; the third takes no part.
     expected = [[-1.0, 1.0, 0.0], [1.0, -1.0, 0.0]] if targeted else [[-1.0, 0.0, 1.0], [0.0, -1.0, 1.0]]
     assert gradient.tolist() == expected
@@ -48,27 +57,27 @@ HAND = torch.tensor([[1.0, 5.0, 3.0, -1.0]])
 @pytest.mark.parametrize(("y", "value"), [(0, 4 / 4), (1, -2 / 4), (2, 2 / 4), (3, 6 / 4)])
 def test_dlr_by_hand(y: int, value: float) -> None:
     # Sorted: 5, 3, 1, -1. The margin to the strongest other class, over first minus third = 4.
-    assert DLR()(HAND, torch.tensor([y]), targeted=False).tolist() == pytest.approx([value])
+    assert DLR()(HAND, Aim(torch.tensor([y]))).tolist() == pytest.approx([value])
 
 
 @pytest.mark.parametrize(("y", "value"), [(0, -4 / 5), (1, 2 / 5), (2, -2 / 5), (3, -6 / 5)])
 def test_targeted_dlr_by_hand(y: int, value: float) -> None:
     # Over the first minus the mean of third and fourth, 5 - (1 - 1) / 2 = 5: the third class too has a gradient then.
-    assert DLR()(HAND, torch.tensor([y]), targeted=True).tolist() == pytest.approx([value])
+    assert DLR()(HAND, exactly(torch.tensor([y]))).tolist() == pytest.approx([value])
 
 
 @pytest.mark.parametrize("targeted", [False, True])
 def test_dlr_knows_no_scale_and_no_shift(targeted: bool) -> None:
     logits = torch.randn(5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.tensor([0, 1, 2, 3, 4])
-    there = DLR()(1e4 * logits - 7, y, targeted=targeted)
-    torch.testing.assert_close(there, DLR()(logits, y, targeted=targeted), rtol=1e-9, atol=0)
+    there = DLR()(1e4 * logits - 7, aim(y, targeted))
+    torch.testing.assert_close(there, DLR()(logits, aim(y, targeted)), rtol=1e-9, atol=0)
 
 
 def test_dlr_is_finite_for_a_silent_network() -> None:
     logits = torch.zeros(2, 4, requires_grad=True)
     for targeted in (False, True):
-        loss = DLR()(logits, torch.tensor([0, 3]), targeted=targeted)
+        loss = DLR()(logits, aim(torch.tensor([0, 3]), targeted))
         (gradient,) = torch.autograd.grad(loss.sum(), logits)
         assert torch.isfinite(loss).all()
         assert torch.isfinite(gradient).all()
@@ -77,10 +86,10 @@ def test_dlr_is_finite_for_a_silent_network() -> None:
 def test_dlr_needs_classes_enough() -> None:
     y = torch.tensor([0])
     with pytest.raises(InvalidInput, match="at least 3 classes"):
-        DLR()(torch.zeros(1, 2), y, targeted=False)
+        DLR()(torch.zeros(1, 2), Aim(y))
     with pytest.raises(InvalidInput, match="at least 4 classes"):
-        DLR()(torch.zeros(1, 3), y, targeted=True)
-    DLR()(torch.zeros(1, 3), y, targeted=False)
+        DLR()(torch.zeros(1, 3), exactly(y))
+    DLR()(torch.zeros(1, 3), Aim(y))
 
 
 def test_dlr_from_a_recipe_gives_the_gradient_of_the_ratio() -> None:
@@ -95,13 +104,13 @@ def test_losses_are_per_sample_and_larger_is_worse_for_the_model(name: str) -> N
     loss = Loss.parse(name)
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0], [1.0, 1.5, 0.0, -1.0], [0.0, 5.0, 0.0, -1.0]])
     y = torch.tensor([0, 0, 0])
-    values = loss(logits, y, targeted=False)
+    values = loss(logits, Aim(y))
     assert values.shape == (3,)
     assert (values.diff() >= 0).all()
     assert values[2] > values[0]
     for i in range(3):
-        torch.testing.assert_close(loss(logits[i : i + 1], y[:1], targeted=False), values[i : i + 1])
-    towards = loss(logits, torch.tensor([1, 1, 1]), targeted=True)
+        torch.testing.assert_close(loss(logits[i : i + 1], Aim(y[:1])), values[i : i + 1])
+    towards = loss(logits, exactly(torch.tensor([1, 1, 1])))
     assert (towards.diff() >= 0).all()
     assert towards[2] > towards[0]
     assert Loss.parse(loss.to_json()) == loss

@@ -42,8 +42,8 @@ def new_attack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Attack
             def bounded(self) -> bool:
                 return keeps
 
-            def run(self, model, x, y, threat, seed, targeted):
-                return algorithm(model, x, y)
+            def run(self, model, x, aim, threat, seed):
+                return algorithm(model, x, aim.leave)
 
         return New()
 

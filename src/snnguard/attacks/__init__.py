@@ -1,5 +1,6 @@
 """Attacks: frozen settings that are called, `attack(model, x, y, threat=..., seed=...) -> x_adv`."""
 
+from .aim import Aim
 from .apgd import APGD
 from .attack import Attack
 from .carlini_wagner import CW
@@ -14,6 +15,7 @@ __all__ = [
     "CW",
     "DLR",
     "PGD",
+    "Aim",
     "Ascent",
     "Attack",
     "CrossEntropy",

@@ -9,9 +9,10 @@ from torch import Tensor
 from snnguard import rng
 from snnguard.threat import Threat
 
+from .aim import Aim
 from .attack import Attack
-from .gradient import InputGradient
-from .model import Model, hard
+from .gradient import Gradients, InputGradient
+from .model import Model
 
 
 @final
@@ -46,7 +47,7 @@ class APGD(Attack, kind="apgd"):
             raise ValueError("restarts > 1 need random_start, else each run begins at the same point")
         return self
 
-    def run(self, model: Model, x: Tensor, y: Tensor, threat: Threat, seed: int, targeted: bool) -> Tensor:
+    def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:
         found, fallen = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
         highest = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
         for restart in range(self.restarts):
@@ -54,18 +55,19 @@ class APGD(Attack, kind="apgd"):
             if len(left) == 0:
                 break
             start = threat.sample(x[left], rng.derive(seed, "start", restart)) if self.random_start else x[left]
-            point, loss, won = self._climb(model, start, x[left], y[left], threat, targeted)
+            point, loss, won = self._climb(model, start, x[left], aim[left], threat)
             better = won | (loss > highest[left])
             found[left[better]], highest[left[better]] = point[better], loss[better]
             fallen[left] = won
         return found
 
     def _climb(
-        self, model: Model, at: Tensor, x: Tensor, y: Tensor, threat: Threat, targeted: bool
+        self, model: Model, at: Tensor, x: Tensor, aim: Aim, threat: Threat
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """One run from the points `at`: the point kept per sample, its loss, and whether it is misclassified."""
         everyone = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        loss, gradient, won = self._look(model, at, y, everyone, targeted)
+        ask = self.gradient.begin(model, len(x))
+        loss, gradient, won = self._look(ask, at, aim, everyone)
         before, best, best_loss, best_gradient = at, at, loss, gradient
         kept, kept_loss, fallen = at, loss, won
         eta = torch.full_like(loss, 2 * threat.eps)
@@ -79,7 +81,7 @@ class APGD(Attack, kind="apgd"):
             ahead = threat.project(at + _wide(eta, x) * threat.ascent(gradient), x)
             moved = threat.project(at + share * (ahead - at) + (1 - share) * (at - before), x)
             before, at, last = at, moved, loss
-            loss, gradient, won = self._look(model, at, y, live, targeted)
+            loss, gradient, won = self._look(ask, at, aim, live)
             rises = rises + (loss > last)
             higher = loss > best_loss
             best, best_loss, best_gradient = _pick(higher, (at, loss, gradient), (best, best_loss, best_gradient))
@@ -93,14 +95,14 @@ class APGD(Attack, kind="apgd"):
                 rises, checked = torch.zeros_like(rises), k
         return kept, kept_loss, fallen
 
-    def _look(self, model: Model, at: Tensor, y: Tensor, live: Tensor, targeted: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _look(self, ask: Gradients, at: Tensor, aim: Aim, live: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, gradient and success of the samples that are `live`; the others have loss -inf and no gradient."""
-        ascent = self.gradient(model, at[live], y[live], targeted=targeted)
+        ascent = ask(at[live], aim[live], live.nonzero().flatten())
         loss = torch.full((len(at),), -torch.inf, dtype=torch.float64, device=at.device)
         gradient, won = torch.zeros_like(at), torch.zeros_like(live)
         loss[live], gradient[live] = ascent.loss.to(loss.dtype), ascent.gradient
         if self.gradient.draws == 1:
-            won[live] = (ascent.logits.argmax(1) == hard(y[live])) == targeted
+            won[live] = aim[live].reached(ascent.logits)
         return loss, gradient, won
 
     @classmethod

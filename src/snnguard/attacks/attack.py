@@ -11,6 +11,7 @@ from snnguard.choice import Choice
 from snnguard.errors import AttackFault, InvalidInput
 from snnguard.threat import Threat
 
+from .aim import Aim
 from .model import Model, check_labels, frozen, hard, is_soft, predict
 
 Target = Literal["random", "least-likely"]
@@ -42,8 +43,8 @@ class Attack(Choice):
             return x.clone()
         x, y = x.detach(), y.detach() if is_soft(y) else y.long()
         with frozen(model), rng.scope(seed):
-            aim = self._aim(model, x, y, seed, targets)
-            x_adv = self.run(model, x, y if aim is None else aim, threat, seed, aim is not None).detach()
+            reach = self._target(model, x, y, seed, targets)
+            x_adv = self.run(model, x, Aim(y, reach, exact=reach is not None), threat, seed).detach()
         if x_adv.shape != x.shape or x_adv.dtype != x.dtype:
             raise AttackFault(f"{self} returned {x_adv.dtype} {tuple(x_adv.shape)}; asked {x.dtype} {tuple(x.shape)}")
         if not torch.isfinite(x_adv).all():
@@ -57,15 +58,15 @@ class Attack(Choice):
         return threat.project(x_adv, x)
 
     @abstractmethod
-    def run(self, model: Model, x: Tensor, y: Tensor, threat: Threat, seed: int, targeted: bool) -> Tensor:
-        """The algorithm. `y` is the class to leave, or, if `targeted`, the class to reach."""
+    def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:
+        """The algorithm, on a model that is held still."""
 
     @classmethod
     def example(cls) -> Self:
         """A cheap instance for the contract tests."""
         return cls()
 
-    def _aim(self, model: Model, x: Tensor, y: Tensor, seed: int, targets: Tensor | None) -> Tensor | None:
+    def _target(self, model: Model, x: Tensor, y: Tensor, seed: int, targets: Tensor | None) -> Tensor | None:
         if targets is not None:
             check_labels(x, targets)
             return targets.long()

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from snnguard.threat import Threat
 
+from .aim import Aim
 from .attack import Attack
 from .gradient import InputGradient
 from .loss import Margin
-from .model import Model, hard
+from .model import Model
 
 
 @final
@@ -38,12 +39,12 @@ class CW(Attack, kind="cw"):
     def bounded(self) -> bool:
         return False
 
-    def run(self, model: Model, x: Tensor, y: Tensor, threat: Threat, seed: int, targeted: bool) -> Tensor:  # noqa: ARG002
+    def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:  # noqa: ARG002
         best, best_l2 = x.clone(), torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
         low, high = torch.zeros_like(best_l2), torch.full_like(best_l2, torch.inf)
         c = torch.full_like(best_l2, self.c)
         for _ in range(1 + self.searches):
-            found, l2 = self._descend(model, x, y, threat, c, targeted)
+            found, l2 = self._descend(model, x, aim, threat, c)
             better = l2 < best_l2
             best[better], best_l2[better] = found[better], l2[better]
             won = torch.isfinite(l2)
@@ -52,9 +53,10 @@ class CW(Attack, kind="cw"):
             c = torch.where(torch.isfinite(high), (low + high) / 2, c * 10)
         return best
 
-    def _descend(self, model: Model, x: Tensor, y: Tensor, threat: Threat, c: Tensor, targeted: bool) -> tuple[Tensor, Tensor]:
+    def _descend(self, model: Model, x: Tensor, aim: Aim, threat: Threat, c: Tensor) -> tuple[Tensor, Tensor]:
         """The closest success and its L2 distance (infinite where there is none), at one c per sample."""
         objective = self.gradient.model_copy(update={"loss": Margin(confidence=self.confidence)})
+        ask = objective.begin(model, len(x))
         middle, half = (threat.high + threat.low) / 2, (threat.high - threat.low) / 2
         w = ((x - middle) / half).clamp(-1 + 1e-6, 1 - 1e-6).atanh()
         first, second = torch.zeros_like(w), torch.zeros_like(w)
@@ -62,9 +64,9 @@ class CW(Attack, kind="cw"):
         for step in range(1, self.steps + 2):
             t = w.tanh()
             x_adv = middle + half * t
-            ascent = objective(model, x_adv, y, targeted=targeted)
+            ascent = ask(x_adv, aim)
             l2 = (x_adv - x).flatten(1).norm(dim=1)
-            better = self._succeeds(ascent.logits, y, targeted) & (l2 < best_l2)
+            better = self._succeeds(ascent.logits, aim) & (l2 < best_l2)
             best[better], best_l2[better] = x_adv[better], l2[better]
             if step > self.steps:
                 break
@@ -74,11 +76,8 @@ class CW(Attack, kind="cw"):
             w = w - self.learning_rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
         return best, best_l2
 
-    def _succeeds(self, logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
-        if self.confidence:
-            gap = Margin(confidence=torch.finfo(torch.float32).max)(logits, y, targeted=targeted)
-            return gap >= self.confidence
-        return (logits.argmax(1) == hard(y)) == targeted
+    def _succeeds(self, logits: Tensor, aim: Aim) -> Tensor:
+        return aim.lead(logits) >= self.confidence if self.confidence else aim.reached(logits)
 
     @classmethod
     def example(cls) -> Self:

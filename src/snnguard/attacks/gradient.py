@@ -1,6 +1,7 @@
 """The input gradient: the only door from an attack to autograd."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, final
 
 import torch
@@ -8,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from snnguard.choice import Choice
-from snnguard.neurons import GradientRule, use_rule
+from snnguard.neurons import GradientRule, Memory, use_rule
 
+from .aim import Aim
 from .loss import CrossEntropy, Loss
 from .model import Model, check_labels
 
@@ -35,29 +37,46 @@ class InputGradient(Choice):
     rule: GradientRule | None = None
     draws: int = Field(default=1, ge=1)
 
-    def __call__(self, model: Model, x: Tensor, y: Tensor, *, targeted: bool = False) -> Ascent:
+    def begin(self, model: Model, size: int) -> "Gradients":
+        """The gradients of one run of an attack over `size` samples."""
+        return Gradients(self, model, size)
+
+    def __call__(self, model: Model, x: Tensor, aim: Aim | Tensor) -> Ascent:
+        """At the images `x` [N, *F]; plain labels are classes to leave."""
+        return self.begin(model, len(x))(x, aim if isinstance(aim, Aim) else Aim(aim))
+
+
+class Gradients:
+    """The gradients of one run: what the rule remembers of a sample stays with that sample as others leave the batch."""
+
+    def __init__(self, settings: InputGradient, model: Model, size: int) -> None:
+        self.settings, self.model = settings, model
+        self.memory = Memory(size)
+
+    def __call__(self, x: Tensor, aim: Aim, rows: Tensor | None = None) -> Ascent:
+        """At the images `x` [n, *F]; `rows` [n] says which samples of the run these are (None: all of them, in order)."""
         total: Ascent | None = None
-        for _ in range(self.draws):
-            one = self._once(model, x, y, targeted)
+        for draw in range(self.settings.draws):
+            one = self._once(x, aim, self.memory.about(rows, learns=draw == 0))
             total = one if total is None else Ascent(*(a + b for a, b in zip(total, one, strict=True)))
         assert total is not None
-        return total if self.draws == 1 else Ascent(*(part / self.draws for part in total))
+        return total if self.settings.draws == 1 else Ascent(*(part / self.settings.draws for part in total))
 
-    def _once(self, model: Model, x: Tensor, y: Tensor, targeted: bool) -> Ascent:
+    def _once(self, x: Tensor, aim: Aim, memory: Memory) -> Ascent:
         x = x.detach().requires_grad_()
-        with torch.enable_grad(), rule_on(model, self.rule):
-            logits = model(x)
-            check_labels(x, y, logits.shape[1])
-            loss = self.loss(logits.float() if logits.dtype != torch.float64 else logits, y, targeted=targeted)
+        with torch.enable_grad(), rule_on(self.model, self.settings.rule, memory):
+            logits = self.model(x)
+            check_labels(x, aim.leave, logits.shape[1])
+            loss = self.settings.loss(logits.float() if logits.dtype != torch.float64 else logits, aim)
             gradient = torch.zeros_like(x)
             if loss.requires_grad:  # else the model has cut the graph: no gradient at all, which `evaluate` reports
                 (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True, materialize_grads=True)
         return Ascent(loss.detach(), logits.detach(), gradient)
 
 
-def rule_on(model: Model, rule: GradientRule | None):  # type: ignore[no-untyped-def]
+def rule_on(model: Model, rule: GradientRule | None, memory: Memory | None = None) -> AbstractContextManager[None]:
     """`use_rule` for anything that can be called; a plain function has no neurons and takes no rule."""
-    return use_rule(model if isinstance(model, torch.nn.Module) else torch.nn.Module(), rule)
+    return use_rule(model if isinstance(model, torch.nn.Module) else torch.nn.Module(), rule, memory)
 
 
 def weight_gradient(
@@ -65,5 +84,5 @@ def weight_gradient(
 ) -> list[Tensor]:  # fmt: skip
     """Gradient of the mean loss with respect to `parameters`, in the model's own mode; nothing is accumulated."""
     with torch.enable_grad():
-        total = loss(model(x), y, targeted=False).mean()
+        total = loss(model(x), Aim(y)).mean()
         return list(torch.autograd.grad(total, list(parameters), allow_unused=True, materialize_grads=True))

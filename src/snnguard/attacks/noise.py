@@ -8,6 +8,7 @@ from torch import Tensor
 from snnguard import rng
 from snnguard.threat import Threat
 
+from .aim import Aim
 from .attack import Attack
 from .model import Model
 
@@ -22,7 +23,7 @@ class GaussianNoise(Attack, kind="gaussian"):
     def bounded(self) -> bool:
         return False
 
-    def run(self, model: Model, x: Tensor, y: Tensor, threat: Threat, seed: int, targeted: bool) -> Tensor:  # noqa: ARG002
+    def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:  # noqa: ARG002
         return threat.clip(x + self.std * rng.normal(x, rng.derive(seed, "noise")))
 
 
@@ -36,5 +37,5 @@ class UniformNoise(Attack, kind="uniform"):
     def bounded(self) -> bool:
         return False
 
-    def run(self, model: Model, x: Tensor, y: Tensor, threat: Threat, seed: int, targeted: bool) -> Tensor:  # noqa: ARG002
+    def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:  # noqa: ARG002
         return threat.clip(x + self.radius * (2 * rng.uniform(x, rng.derive(seed, "noise")) - 1))

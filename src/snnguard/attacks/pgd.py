@@ -10,9 +10,10 @@ from snnguard import rng
 from snnguard.choice import named
 from snnguard.threat import Threat
 
+from .aim import Aim
 from .attack import Attack, Target
 from .gradient import InputGradient
-from .model import Model, hard
+from .model import Model
 
 
 @final
@@ -41,16 +42,16 @@ class PGD(Attack, kind="pgd"):
             raise ValueError("give step_size (raw units) or step_fraction (of eps), not both")
         return self
 
-    def run(self, model: Model, x: Tensor, y: Tensor, threat: Threat, seed: int, targeted: bool) -> Tensor:
+    def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:
         step = self.step_fraction * threat.eps if self.step_size is None else self.step_size
         done = self._begin(x, threat, seed)
         live = torch.arange(len(x), device=x.device)
-        x_adv, momentum = done.clone(), torch.zeros_like(x)
+        x_adv, momentum, ask = done.clone(), torch.zeros_like(x), self.gradient.begin(model, len(x))
         for _ in range(self.steps):
-            ascent = self.gradient(model, x_adv, y[live], targeted=targeted)
+            ascent = ask(x_adv, aim[live], live)
             if self.early_stop:
                 # The logits are those of the point before the step, so a success is found without an extra pass.
-                lost = (ascent.logits.argmax(1) == hard(y[live])) == targeted
+                lost = aim[live].reached(ascent.logits)
                 done[live[lost]] = x_adv[lost]
                 x_adv, momentum, live = x_adv[~lost], momentum[~lost], live[~lost]
                 ascent = type(ascent)(*(part[~lost] for part in ascent))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from snnguard import rng
-from snnguard.attacks import CrossEntropy, weight_gradient
+from snnguard.attacks import Aim, CrossEntropy, weight_gradient
 from snnguard.layers import untracked
 from snnguard.networks import Network
 from snnguard.neurons import mechanisms_of
@@ -99,7 +99,7 @@ def measured_slopes(model: nn.Module, batch: Batch, units: Tensor, *, reach: flo
         # Put in the weight's place, not written into it: what is never changed need not be restored.
         with _alike(model, batch, seed):
             logits = functional_call(model, {name: moved}, (batch.x,))
-            return LOSS(logits, batch.y, targeted=False).double().mean()
+            return LOSS(logits, Aim(batch.y)).double().mean()
 
     return torch.stack([(loss(weight + h * unit) - loss(weight - h * unit)) / (2 * h) for unit in units])
 

@@ -7,11 +7,12 @@ from .gate import StochasticGate
 from .homeostasis import HomeostaticThreshold
 from .leak import EvolutionaryLeak, LearnedLeak
 from .learned import AdaptiveSmooth, LearnedWindow
+from .memory import Memory
 from .named import dlif, nlif, plif
 from .neuron import LIF, Neuron, lif, mechanisms_of, neurons_of, use_rule
 from .noise import MembraneNoise
 from .rectifier import MembraneRectifier
-from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule
+from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule, StraightThrough
 from .sampled import SampledFiring
 from .surrogate import ATan, Dspike, Exponential, Gaussian, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
 from .temperature import DspikeFiring
@@ -37,6 +38,7 @@ __all__ = [
     "LearnedWindow",
     "Mechanism",
     "Membrane",
+    "Memory",
     "MembraneNoise",
     "MembraneRectifier",
     "Neuron",
@@ -48,6 +50,7 @@ __all__ = [
     "Slot",
     "StepGain",
     "StochasticGate",
+    "StraightThrough",
     "SuperSpike",
     "Surrogate",
     "Trait",

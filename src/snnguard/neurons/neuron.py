@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snnguard.errors import RequestError
 
 from .dynamics import Dynamics, Reset
+from .memory import Memory
 from .rule import BPTT, GradientRule
 from .surrogate import DEFAULT_SURROGATE, Surrogate
 from .trait import Firing, Mechanism, Trait
@@ -121,21 +122,22 @@ def neurons_of(model: nn.Module) -> dict[str, Neuron]:
 
 
 @contextmanager
-def use_rule(model: nn.Module, rule: GradientRule | None) -> Iterator[None]:
+def use_rule(model: nn.Module, rule: GradientRule | None, memory: Memory | None = None) -> Iterator[None]:
     """Within the block every neuron of `model` differentiates by `rule` (None: its own). Restored on any exit.
 
+    What the rule keeps of a sample from one call to the next lies in `memory`; without one every call is the first.
     Raises `RequestError` if a rule is given and the model has no neuron that could follow it.
     """
-    neurons = list(neurons_of(model).values()) if isinstance(model, nn.Module) else []
+    neurons = neurons_of(model) if isinstance(model, nn.Module) else {}
     if rule is not None and not neurons:
         raise RequestError(f"{rule} was asked for, but {type(model).__name__} contains no SNNGuard neuron to follow it")
-    saved = [neuron.rule for neuron in neurons]
+    saved = [neuron.rule for neuron in neurons.values()]
     try:
-        for neuron in neurons:
-            neuron.rule = rule if rule is not None else neuron.rule
+        for layer, neuron in neurons.items():
+            neuron.rule = rule.at(layer, memory) if rule is not None else neuron.rule
         yield
     finally:
-        for neuron, old in zip(neurons, saved, strict=True):
+        for neuron, old in zip(neurons.values(), saved, strict=True):
             neuron.rule = old
 
 

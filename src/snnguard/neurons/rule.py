@@ -16,6 +16,7 @@ from snnguard.choice import Choice
 
 from .dynamics import Dynamics, unroll
 from .fused import fused
+from .memory import Memory
 from .surrogate import Surrogate
 from .trait import Mechanism
 from .watch import Membrane, Watch
@@ -28,6 +29,10 @@ def run(current: Tensor, inside: Sequence[Mechanism], *, own: bool = True, **cal
 
 class GradientRule(Choice):
     """Turns a current into spikes and decides how they differentiate."""
+
+    def at(self, layer: str, memory: Memory | None) -> "GradientRule":  # noqa: ARG002
+        """The rule as the neuron called `layer` uses it; one that remembers what it saw there returns a copy that does."""
+        return self
 
     @abstractmethod
     def spikes(
@@ -114,6 +119,14 @@ class _WithSlope(torch.autograd.Function):
         if ctx.static:
             grad = grad.sum(0, keepdim=True)
         return grad * slope, None, None
+
+
+@final
+class StraightThrough(SlopeRule, kind="straight-through"):
+    """dL/dI[t] = dL/ds[t]: every neuron is the identity. SOURCE: Bengio 2013."""
+
+    def slope(self, current: Tensor, spikes: Tensor, dynamics: Dynamics) -> Tensor:  # noqa: ARG002
+        return torch.ones_like(spikes[:1])
 
 
 @final
