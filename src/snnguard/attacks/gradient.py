@@ -76,7 +76,7 @@ class Gradients:
 
 def rule_on(model: Model, rule: GradientRule | None, memory: Memory | None = None) -> AbstractContextManager[None]:
     """`use_rule` for anything that can be called; a plain function has no neurons and takes no rule."""
-    return use_rule(model if isinstance(model, torch.nn.Module) else torch.nn.Module(), rule, memory)
+    return use_rule(model if isinstance(model, torch.nn.Module) else torch.nn.Module(), rule, memory=memory)
 
 
 def weight_gradient(

@@ -122,7 +122,7 @@ def neurons_of(model: nn.Module) -> dict[str, Neuron]:
 
 
 @contextmanager
-def use_rule(model: nn.Module, rule: GradientRule | None, memory: Memory | None = None) -> Iterator[None]:
+def use_rule(model: nn.Module, rule: GradientRule | None, *, memory: Memory | None = None) -> Iterator[None]:
     """Within the block every neuron of `model` differentiates by `rule` (None: its own). Restored on any exit.
 
     What the rule keeps of a sample from one call to the next lies in `memory`; without one every call is the first.
