@@ -85,10 +85,20 @@ class Suspicion:
     measured: float
     limit: float
 
+    @property
+    def raised(self) -> bool:
+        """Whether the limit is passed; otherwise it is a check that found nothing."""
+        return self.measured > self.limit
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttackResult:
-    """What one attack left standing. `correct` holds for a sample that is right both clean and attacked."""
+    """What one attack left standing. `correct` holds for a sample that is right both clean and attacked.
+
+    `attacked` samples were attacked: those right clean or, in a suite that is a cascade, those that no attack before had
+    turned; there `correct` is what stands after this one and all before. `radius` is in multiples of the threat's eps.
+    `forwards` and `backwards` count passes of single images, of the judged model and of its substitutes.
+    """
 
     name: str
     attack: dict[str, Any]
@@ -101,14 +111,19 @@ class AttackResult:
     mean_linf: float = 0.0
     mean_l2: float = 0.0
     zero_gradient_share: float | None = None
+    attacked: int | None = None
+    radius: float = 1.0
+    forwards: int = 0
+    backwards: int = 0
 
     @property
     def accuracy(self) -> Interval:
         return self.correct.interval
 
     def success(self, clean: Flags) -> Interval:
-        """Attack success rate: the share of the correctly classified samples that the attack turned."""
-        return Interval.of(clean.hits - (clean & self.correct).hits, clean.hits)
+        """Attack success rate: the share of the attacked samples that the attack turned."""
+        attacked = clean.hits if self.attacked is None else self.attacked
+        return Interval.of(attacked - (clean & self.correct).hits, attacked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +187,11 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One judged model. `epochs` are the lines of its `metrics.jsonl`, if it was trained here."""
+    """One judged model. `epochs` are the lines of its `metrics.jsonl`, if it was trained here.
+
+    `measures` are what was measured of the model beside the attacks, by name; `passed` the checks that found nothing,
+    `suspicions` those that did.
+    """
 
     name: str
     threat: dict[str, Any]
@@ -183,6 +202,8 @@ class Record:
     suspicions: tuple[Suspicion, ...]
     provenance: Provenance
     stochastic: bool = False
+    measures: dict[str, float] = field(default_factory=dict)
+    passed: tuple[Suspicion, ...] = ()
     membranes: tuple[Membrane, ...] = ()
     curves: tuple[Curve, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -210,8 +231,8 @@ class Record:
 
     @staticmethod
     def counts_for_worst(result: AttackResult) -> bool:
-        """Unbounded attacks (CW, large noise) are shown, but are no evidence about the ball."""
-        return bool(result.attack.get("bounded", True))
+        """Unbounded attacks (CW, large noise) and larger balls are shown, but are no evidence about the ball."""
+        return bool(result.attack.get("bounded", True)) and result.radius <= 1
 
     def with_exhibits(
         self, *, membranes: tuple[Membrane, ...] = (), curves: tuple[Curve, ...] = (), pictures: tuple[Picture, ...] = (),
@@ -251,6 +272,8 @@ class Record:
                     AttackResult(**{**entry, "correct": Flags.unpack(entry["correct"])}) for entry in data["attacks"]
                 ),
                 suspicions=tuple(Suspicion(**entry) for entry in data["suspicions"]),
+                measures=data.get("measures", {}),  # records made before they were measured have none
+                passed=tuple(Suspicion(**entry) for entry in data.get("passed", ())),
                 provenance=Provenance(**data["provenance"]),
                 membranes=tuple(
                     Membrane(**{**m, "edges": tuple(m["edges"]), "counts": tuple(m["counts"])}) for m in data["membranes"]

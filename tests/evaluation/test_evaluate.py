@@ -11,11 +11,11 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from snnguard.attacks import PGD, Attack, InputGradient, fgsm
+from snnguard.attacks import PGD, Attack, InputGradient, UniformNoise, fgsm, predict
 from snnguard.data import Dataset
 from snnguard.encoders import Poisson
 from snnguard.errors import AttackFault, InvalidInput
-from snnguard.evaluation import Entry, Suite, evaluate, paper, quick
+from snnguard.evaluation import Entry, Progress, Suite, evaluate, paper, quick
 from snnguard.evaluation.partial import clear
 from snnguard.networks import build
 from snnguard.neurons import BPTT, GradientRule, RateGradient, Sigmoid, Triangle, fused, neurons_of, nlif
@@ -104,6 +104,53 @@ def test_all_wrong_is_judged_too(threshold: nn.Module) -> None:
     record = evaluate(threshold, X[:6], 1 - Y[:6], suite=paper(), threat=EPS)
     assert record.accuracy.point == record.worst.point == 0
     assert all(result.correct.hits == 0 for result in record.attacks)
+
+
+def test_a_cascade_attacks_what_is_left_and_comes_to_the_same_worst_case(threshold: nn.Module, new_attack: NewAttack) -> None:
+    base = ups_and_downs(new_attack)
+    apart = evaluate(threshold, X, Y, suite=base, threat=EPS)
+    record = evaluate(threshold, X, Y, suite=base.model_copy(update={"cascade": True}), threat=EPS)
+    assert [a.attacked for a in apart.attacks] == [6, 6, 6]
+    assert [a.attacked for a in record.attacks] == [6, 4, 2]  # "far" is unbounded: it sees what is left and takes nothing away
+    assert record.find("up").correct == record.find("up").correct & record.find("down").correct
+    assert record.worst_flags == apart.worst_flags
+    assert record.find("up").success(record.clean).point == 2 / 4
+
+
+def test_a_larger_ball_is_a_control_and_no_worst_case(threshold: nn.Module) -> None:
+    suite = Suite(
+        name="toy", entries=(Entry(name="near", attack=fgsm(), radius=0.1), Entry(name="wide", attack=fgsm(), radius=5))
+    )
+    record = evaluate(threshold, X, Y, suite=suite, threat=EPS)
+    assert record.find("wide").mean_linf == pytest.approx(0.5, abs=1e-6)
+    assert (record.find("near").correct.hits, record.find("wide").correct.hits) == (6, 0)
+    assert record.worst_flags == record.find("near").correct
+
+
+class Shifted(nn.Module):
+    """The threshold at 0.3 instead of 0.5: its gradient is as good, and every image below 0.5 has another class there."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = x.flatten(1)[:, 0] - 0.3
+        return torch.stack([-score, score], 1)
+
+
+def test_what_is_crafted_on_a_substitute_is_judged_on_the_model(threshold: nn.Module) -> None:
+    suite = Suite(
+        name="toy", entries=tuple(Entry(name=name, attack=fgsm(), substitute=name) for name in ("shifted", "not there"))
+    )
+    record = evaluate(threshold, X, Y, suite=suite, threat=EPS, substitutes={"shifted": Shifted()})
+    assert [a.name for a in record.attacks] == ["shifted"]
+    t, f = True, False
+    assert record.worst_flags.values == (f, f, t, f, f, t, f, f)
+    assert evaluate(threshold, X, Y, suite=suite, threat=EPS).attacks == ()
+
+
+def test_the_cost_counts_images(threshold: nn.Module) -> None:
+    record = evaluate(threshold, X, Y, suite=a_suite(pgd=PGD(steps=3), noise=UniformNoise()), threat=EPS, batch_size=4)
+    pgd, noise = record.attacks
+    assert (pgd.forwards, pgd.backwards) == (3 * 6, 3 * 6)  # six images are right clean; the judging is not counted
+    assert (noise.forwards, noise.backwards) == (0, 0)
 
 
 BAD = {
@@ -210,10 +257,10 @@ class Counting(nn.Module):
         return self.model(x)
 
 
-def interrupt_after(batches: int) -> Callable[[str, int, int], None]:
+def interrupt_after(batches: int) -> Callable[[Progress], None]:
     left = [batches]
 
-    def report(attack: str, done: int, total: int) -> None:
+    def report(progress: Progress) -> None:
         left[0] -= 1
         if left[0] == 0:
             raise KeyboardInterrupt
@@ -231,12 +278,14 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(trained: nn.Module, fake
         evaluate(model, x, y, partial=tmp_path, report=interrupt_after(14), **asked)
     assert len(list(tmp_path.iterdir())) == 1
     model.calls = 0
-    reports: list[tuple[str, int, int]] = []
-    resumed = evaluate(model, x, y, partial=tmp_path, report=lambda *r: reports.append(r), **asked)
+    reports: list[Progress] = []
+    resumed = evaluate(model, x, y, partial=tmp_path, report=reports.append, **asked)
     assert plain(resumed) == plain(whole)
     assert len(reports) == 16  # 4 attacks of 4 batches; the first 14 were there already
-    assert reports[0] == ("fgsm/bptt", 1, 4)
-    assert reports[-1] == ("pgd-10/rate", 4, 4)
+    assert (reports[0].attack, reports[0].done, reports[0].total) == ("fgsm/bptt", 1, 4)
+    assert (reports[-1].attack, reports[-1].done, reports[-1].total) == ("pgd-10/rate", 4, 4)
+    assert reports[-1].worst == whole.worst
+    assert all(later.worst.point <= now.worst.point for now, later in zip(reports, reports[1:], strict=False))
     assert model.calls < 0.7 * calls_of_all
     assert len(list(tmp_path.iterdir())) == 1  # until the record is safe
     clear(tmp_path)
@@ -279,7 +328,8 @@ def test_finished_batches_are_not_attacked_again_and_nothing_else_reuses_them(
 
 
 def test_the_same_weights_in_another_network_are_another_model(faked: Dataset, tmp_path: Path) -> None:
-    x, y = some_test_images(faked, 8)
+    x, _ = some_test_images(faked, 8)
+    y: list[Tensor] = []
 
     def judged(steps: int, partial: Path | None, report: Any = None) -> Record:
         model = build("vgg4-tiny", classes=4, image_shape=(1, 8, 8), steps=steps, mean=[0.5], std=[0.1], seed=1)
@@ -287,9 +337,8 @@ def test_the_same_weights_in_another_network_are_another_model(faked: Dataset, t
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.constant_(module.weight, 3.0)
         everything = a_suite(noise=fgsm())
-        return evaluate(
-            model, x, torch.zeros_like(y) + 1, suite=everything, threat=Linf(eps=0.3), partial=partial, report=report
-        )
+        y.append(predict(model, x).argmax(1))  # what the first one says, so that it has something to attack
+        return evaluate(model, x, y[0], suite=everything, threat=Linf(eps=0.3), partial=partial, report=report)
 
     with pytest.raises(KeyboardInterrupt):
         judged(1, tmp_path, interrupt_after(1))

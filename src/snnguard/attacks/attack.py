@@ -9,6 +9,7 @@ from torch import Tensor
 from snnguard import rng
 from snnguard.choice import Choice
 from snnguard.errors import AttackFault, InvalidInput
+from snnguard.neurons import GradientRule
 from snnguard.threat import Threat
 
 from .aim import Aim
@@ -56,6 +57,12 @@ class Attack(Choice):
             worst = float(threat.distance(x_adv, x).max())
             raise AttackFault(f"{self} left {threat}: distance {worst:.3g} for {int((~inside).sum())} images")
         return threat.project(x_adv, x)
+
+    def with_rule(self, rule: GradientRule | None) -> Self:
+        """The same attack through another gradient rule; one that takes no gradient is the same."""
+        if "gradient" not in type(self).model_fields:
+            return self
+        return self.model_copy(update={"gradient": dict(self)["gradient"].model_copy(update={"rule": rule})})
 
     @abstractmethod
     def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from snnguard import recipes, report
+from snnguard.evaluation import Progress
 from snnguard.record import Record
 
 from .main import app, console
@@ -46,11 +48,12 @@ def judge_shown(
 ) -> Record:  # fmt: skip
     """Judges with a progress bar; after Ctrl-C says how to go on, and exits with 130."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(run.recipe.name, total=None)
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(run.recipe.name, total=None)
 
-        def shown(attack: str, done: int, total: int) -> None:
-            progress.update(task, description=f"{run.recipe.name}  {attack}", completed=done, total=total)
+        def shown(now: Progress) -> None:
+            said = f"{run.recipe.name}  {now.attack}  worst case so far {100 * now.worst.point:.1f} %"
+            bar.update(task, description=said, completed=now.done, total=now.total)
 
         try:
             return recipes.judge(

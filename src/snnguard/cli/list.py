@@ -16,7 +16,7 @@ from snnguard.data.source import NAMES as DATA
 from snnguard.defenses.catalogue import catalogue
 from snnguard.encoders import Encoder
 from snnguard.errors import UnknownName
-from snnguard.evaluation.suite import SUITES
+from snnguard.evaluation.suites import SUITES
 from snnguard.neurons import LIF, GradientRule, Surrogate, Trait
 from snnguard.threat import Threat
 from snnguard.training import Optimiser

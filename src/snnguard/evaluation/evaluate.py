@@ -1,7 +1,8 @@
 """The judge. It sees a model and images, never the defense, and believes no attack: every image is judged again."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,30 @@ from snnguard.attacks import Attack, InputGradient, Model, check_labels, frozen,
 from snnguard.attacks.gradient import rule_on
 from snnguard.errors import InvalidInput
 from snnguard.neurons import GradientRule, neurons_of
-from snnguard.record import AttackResult, Flags, Provenance, Record
+from snnguard.record import AttackResult, Flags, Interval, Provenance, Record
 from snnguard.threat import Threat
 
 from .checks import Evidence, suspicions
+from .meter import metered
 from .partial import Partial, digest
 from .provenance import gather
 from .suite import Entry, Suite, rule_name
 
-Report = Callable[[str, int, int], None]
 PROBE = 256
 """How many images the gradient and forward checks look at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """After a batch: which attack, how many of its batches are done, and the worst case so far, this attack included."""
+
+    attack: str
+    done: int
+    total: int
+    worst: Interval
+
+
+Report = Callable[[Progress], None]
 
 
 def evaluate(
@@ -37,6 +51,7 @@ def evaluate(
     name: str = "model",
     labels: Sequence[str] = (),
     required: Sequence[Attack] = (),
+    substitutes: Mapping[str, Model] | None = None,
     batch_size: int = 128,
     eval_draws: int | None = None,
     partial: Path | None = None,
@@ -46,10 +61,11 @@ def evaluate(
     """Judges a model on raw images `x` [N, *F] with classes `y` [N] and returns a record.
 
     An image counts as withstood if it is classified correctly clean and after the attack; so an attack is only run on
-    images that are right clean. Random models are judged by the mean logits of `eval_draws` (default 10) fresh draws.
-    `required` are attacks that the defense declares necessary. With `partial`, a folder, finished batches are kept there
-    and an interrupted evaluation goes on; whoever has saved the record clears them (`partial.clear`).
-    `report(attack, done, total)` is called after each batch.
+    images that are right clean, and in a cascade on those that no attack before has turned. Random models are judged by the
+    mean logits of `eval_draws` (default 10) fresh draws. `required` are attacks that the defense declares necessary;
+    `substitutes` are the models, by name, on which the suite crafts images to transfer: those that are not given are
+    left out. With `partial`, a folder, finished batches are kept there and an interrupted evaluation goes on; whoever has
+    saved the record clears them (`partial.clear`). `report(progress)` is called after each batch.
 
     Raises `InvalidInput` for images or labels that do not fit.
     """
@@ -59,12 +75,16 @@ def evaluate(
         raise InvalidInput("there are no images to judge")
     if not (isinstance(model, nn.Module) and neurons_of(model)):
         suite = suite.without_rules()
-    suite = suite.extended(required)
-    judge = _Judge(model, x, y.long(), suite, threat, seed, batch_size, eval_draws, partial)
+    given = dict(substitutes or {})
+    suite = suite.extended(required).crafted_on(given)
+    judge = _Judge(model, x, y.long(), suite, threat, seed, batch_size, eval_draws, partial, given)
     clean = judge.clean()
-    results = []
+    results: list[AttackResult] = []
+    standing = clean
     for entry in suite.entries:
-        results.append(judge.attacked(entry, clean, report))
+        results.append(judge.attacked(entry, standing if suite.cascade else clean, standing, report))
+        if Record.counts_for_worst(results[-1]):
+            standing = standing & results[-1].correct
     rules = {e.gradient.rule for e in suite.entries if e.gradient is not None}
     evidence = Evidence(
         clean=clean,
@@ -82,56 +102,63 @@ def evaluate(
 class _Judge:
     def __init__(
         self, model: Model, x: Tensor, y: Tensor, suite: Suite, threat: Threat, seed: int, batch_size: int,
-        eval_draws: int | None, partial: Path | None,
+        eval_draws: int | None, partial: Path | None, substitutes: Mapping[str, Model],
     ) -> None:  # fmt: skip
         self.model, self.x, self.y, self.threat, self.seed, self.batch_size = model, x, y, threat, seed, batch_size
+        self.substitutes = substitutes
         logits = self._two_looks()
         self.stochastic = not torch.equal(*logits)
         self.eval_draws = eval_draws or (10 if self.stochastic else 1)
         asked = [suite.to_json(), threat.to_json(), seed, batch_size, self.eval_draws]
         # The weights alone do not say what the network computes (steps, encoder, neuron), so its logits are part of the key.
-        self.partial = Partial(partial, digest(model, [x, y, *logits], asked))
+        looks = [*logits, *(predict(other, x[:32]) for other in substitutes.values())]
+        self.partial = Partial(partial, digest(model, [x, y, *looks], asked))
         self._shares: dict[str, float] = {}
 
     def clean(self) -> Flags:
         return Flags(tuple(self._right(self.x, self.y, "clean").tolist()))
 
-    def attacked(self, entry: Entry, clean: Flags, report: Report | None) -> AttackResult:
-        correct = torch.tensor(clean.values)
-        linf = l2 = seconds = 0.0
-        batches = torch.arange(len(self.x)).split(self.batch_size)
+    def attacked(self, entry: Entry, asked: Flags, standing: Flags, report: Report | None) -> AttackResult:
+        """Runs one attack on the samples `asked`; `standing` are those that no attack before has turned."""
+        correct, left = torch.tensor(asked.values), torch.tensor(standing.values)
+        chosen = correct.nonzero().flatten()
+        sums = dict.fromkeys(("linf", "l2", "seconds", "forwards", "backwards"), 0.0)
+        batches = chosen.split(self.batch_size) if len(chosen) else ()
         for number, index in enumerate(batches):
-            chosen = index[correct[index]]
             done = self.partial.get(entry.name, number)
             if done is None:
-                done = self._batch(entry, chosen)
+                done = self._batch(entry, index)
                 self.partial.put(entry.name, number, done)
-            correct[chosen] = torch.tensor(done["right"], dtype=torch.bool)
-            linf, l2, seconds = linf + done["linf"], l2 + done["l2"], seconds + done["seconds"]
+            correct[index] = torch.tensor(done["right"], dtype=torch.bool)
+            sums = {name: total + done[name] for name, total in sums.items()}
             if report is not None:
-                report(entry.name, number + 1, len(batches))
+                worst = Flags(tuple((left & correct).tolist() if entry.counts else left.tolist()))
+                report(Progress(attack=entry.name, done=number + 1, total=len(batches), worst=worst.interval))
         gradient = entry.gradient
-        attacked = max(1, clean.hits)
         return AttackResult(
             name=entry.name, attack={**entry.attack.to_json(), "bounded": entry.attack.bounded},
             rule=rule_name(gradient.rule) if gradient else "", correct=Flags(tuple(correct.tolist())),
-            seed=self._seed(entry.name), seconds=round(seconds, 3), draws=gradient.draws if gradient else 1,
-            eval_draws=self.eval_draws, mean_linf=linf / attacked, mean_l2=l2 / attacked,
-            zero_gradient_share=self.zero_gradient_share(gradient.rule) if gradient else None,
+            seed=self._seed(entry.name), seconds=round(sums["seconds"], 3), draws=gradient.draws if gradient else 1,
+            eval_draws=self.eval_draws, mean_linf=sums["linf"] / max(1, len(chosen)), mean_l2=sums["l2"] / max(1, len(chosen)),
+            zero_gradient_share=self.zero_gradient_share(gradient.rule) if gradient and not entry.substitute else None,
+            attacked=len(chosen), radius=entry.radius, forwards=int(sums["forwards"]), backwards=int(sums["backwards"]),
         )  # fmt: skip
 
     def _batch(self, entry: Entry, chosen: Tensor) -> dict[str, Any]:
         began = time.perf_counter()
         x, y = self.x[chosen], self.y[chosen]
-        if len(x) == 0:
-            return {"right": [], "linf": 0.0, "l2": 0.0, "seconds": 0.0}
-        x_adv = entry.attack(self.model, x, y, threat=self.threat, seed=self._seed(entry.name))
+        crafting = self.substitutes[entry.substitute] if entry.substitute else self.model
+        threat = self.threat.model_copy(update={"eps": entry.radius * self.threat.eps})
+        with metered(crafting) as cost:
+            x_adv = entry.attack(crafting, x, y, threat=threat, seed=self._seed(entry.name))
         moved = (x_adv - x).flatten(1)
         return {
             "right": self._right(x_adv, y, entry.name).tolist(),
             "linf": float(moved.abs().amax(1).sum()),
             "l2": float(moved.norm(dim=1).sum()),
             "seconds": time.perf_counter() - began,
+            "forwards": cost.forwards,
+            "backwards": cost.backwards,
         }
 
     def zero_gradient_share(self, rule: GradientRule | None) -> float:

@@ -1,18 +1,12 @@
-"""Suites: the attacks that an evaluation is made of, by name."""
+"""Suites: the attacks that an evaluation is made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 
 from pydantic import Field, field_validator
 
-from snnguard.attacks import CW, PGD, Attack, GaussianNoise, InputGradient, UniformNoise, bim, fgsm, rfgsm
-from snnguard.choice import Choice, unknown
-from snnguard.errors import UnknownName
-from snnguard.neurons import BPTT, GradientRule, RateGradient
-
-PAPER_STEP = 0.01 / (8 / 255)
-"""The papers' step of 0.01 at eps = 8/255, as a fraction of eps, so that a suite serves every radius."""
-
-RULES: tuple[GradientRule, ...] = (BPTT(), RateGradient())
+from snnguard.attacks import Attack, InputGradient
+from snnguard.choice import Choice
+from snnguard.neurons import GradientRule
 
 
 def rule_name(rule: GradientRule | None) -> str:
@@ -21,10 +15,16 @@ def rule_name(rule: GradientRule | None) -> str:
 
 
 class Entry(Choice):
-    """One attack of a suite under the name by which it is reported, e.g. "pgd-7/bptt"."""
+    """One attack of a suite under the name by which it is reported, e.g. "pgd-7/bptt".
+
+    `radius` is the ball in multiples of the threat's eps; beyond 1 the result is a control and counts for no worst case.
+    With `substitute` the images are crafted on the substitute model of that name and judged on the model itself.
+    """
 
     name: str = Field(min_length=1)
     attack: Attack
+    radius: float = Field(default=1.0, ge=0)
+    substitute: str = ""
 
     @property
     def gradient(self) -> InputGradient | None:
@@ -32,12 +32,22 @@ class Entry(Choice):
         found = getattr(self.attack, "gradient", None)
         return found if isinstance(found, InputGradient) else None
 
+    @property
+    def counts(self) -> bool:
+        """Whether what it turns counts for the worst case."""
+        return self.attack.bounded and self.radius <= 1
+
 
 class Suite(Choice):
-    """Attacks in order, each name once; the worst case per sample is taken over all that keep to the threat."""
+    """Attacks in order, each name once; the worst case per sample is taken over all that keep to the threat.
+
+    In a `cascade` each attack sees only what those before it left standing: the same worst case for less, but a column
+    for itself says nothing about its attack alone.
+    """
 
     name: str = Field(min_length=1)
     entries: tuple[Entry, ...]
+    cascade: bool = False
 
     @field_validator("entries")
     @classmethod
@@ -51,53 +61,18 @@ class Suite(Choice):
     def extended(self, required: Sequence[Attack]) -> "Suite":
         """The suite with attacks that a defense declares necessary, under the names "adaptive-1", ..."""
         extra = tuple(Entry(name=f"adaptive-{i}", attack=attack) for i, attack in enumerate(required, 1))
-        return Suite(name=self.name, entries=(*self.entries, *extra))
+        return Suite(name=self.name, entries=(*self.entries, *extra), cascade=self.cascade)
+
+    def crafted_on(self, substitutes: Collection[str]) -> "Suite":
+        """The suite without the entries that need a substitute model which is not at hand."""
+        kept = tuple(entry for entry in self.entries if not entry.substitute or entry.substitute in substitutes)
+        return self.model_copy(update={"entries": kept})
 
     def without_rules(self) -> "Suite":
         """For a model without spiking neurons: each attack once, with the model's own gradient."""
         kept: dict[str, Entry] = {}
         for entry in self.entries:
-            attack = entry.attack
-            if entry.gradient is not None:
-                attack = attack.model_copy(update={"gradient": entry.gradient.model_copy(update={"rule": None})})
             name = entry.name.partition("/")[0]
-            kept.setdefault(name, Entry(name=name, attack=attack))
+            changes = {"name": name, "attack": entry.attack.with_rule(None)}
+            kept.setdefault(name, entry if entry.substitute else entry.model_copy(update=changes))
         return self.model_copy(update={"entries": tuple(kept.values())})
-
-
-def paper(*, draws: int = 1, rules: Sequence[GradientRule] = RULES) -> Suite:
-    """What the papers report: FGSM, RFGSM, PGD-7/10/20/40, BIM-7, CW-L2, Gaussian and uniform noise of 0.1.
-
-    Under BPTT and under the rate gradient. Steps are 0.01 at eps = 8/255 and scale with eps. Iterative attacks stop at
-    the first success of a sample, so they are never weaker than the papers' last iterate. SOURCE: METHODS 5.1, 6.6, 6.13.
-    """
-    entries = []
-    for rule in rules:
-        gradient = InputGradient(rule=rule, draws=draws)
-        # A success seen in one draw of a random model is no success; there the last iterate is judged.
-        early = draws == 1
-        attacks: list[tuple[str, Attack]] = [("fgsm", fgsm(gradient=gradient)), ("rfgsm", rfgsm(gradient=gradient))]
-        attacks.append(("bim-7", bim(steps=7, step_fraction=PAPER_STEP, early_stop=early, gradient=gradient)))
-        for steps in (7, 10, 20, 40):
-            pgd = PGD(steps=steps, step_fraction=PAPER_STEP, early_stop=early, gradient=gradient)
-            attacks.append((f"pgd-{steps}", pgd))
-        attacks.append(("cw", CW(gradient=gradient)))
-        entries += [Entry(name=f"{name}/{rule_name(rule)}", attack=attack) for name, attack in attacks]
-    entries += [Entry(name="gaussian", attack=GaussianNoise()), Entry(name="uniform", attack=UniformNoise())]
-    return Suite(name="paper", entries=tuple(entries))
-
-
-def quick(*, draws: int = 1) -> Suite:
-    """FGSM and PGD-10 under BPTT and the rate gradient: a first look, no evidence."""
-    kept = [e for e in paper(draws=draws).entries if e.name.startswith(("fgsm", "pgd-10"))]
-    return Suite(name="quick", entries=tuple(kept))
-
-
-SUITES: dict[str, Callable[..., Suite]] = {"paper": paper, "quick": quick}
-
-
-def suite(name: str, *, draws: int = 1) -> Suite:
-    """The suite called `name`, its gradients averaged over `draws`. Raises `UnknownName`."""
-    if name not in SUITES:
-        raise UnknownName(unknown("suite", name, SUITES))
-    return SUITES[name](draws=draws)
