@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from snnguard import rng
-from snnguard.attacks import Attack, InputGradient, Model, check_labels, frozen, predict
-from snnguard.attacks.gradient import rule_on
+from snnguard.attacks import Attack, Model, check_labels, predict
 from snnguard.errors import InvalidInput
-from snnguard.neurons import GradientRule, neurons_of
+from snnguard.neurons import neurons_of
 from snnguard.record import AttackResult, Flags, Interval, Provenance, Record
 from snnguard.threat import Threat
 
-from .checks import Evidence, suspicions
+from .checks import examine
 from .meter import metered
 from .partial import Partial, digest
+from .probes import measure
 from .provenance import gather
 from .suite import Entry, Suite, rule_name
-
-PROBE = 256
-"""How many images the gradient and forward checks look at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +82,19 @@ def evaluate(
         results.append(judge.attacked(entry, standing if suite.cascade else clean, standing, report))
         if Record.counts_for_worst(results[-1]):
             standing = standing & results[-1].correct
-    rules = {e.gradient.rule for e in suite.entries if e.gradient is not None}
-    evidence = Evidence(
-        clean=clean,
-        results=tuple(results),
-        zero_gradients={rule_name(rule): judge.zero_gradient_share(rule) for rule in sorted(rules, key=rule_name)},
-        forward_gap={rule_name(rule): judge.forward_gap(rule) for rule in sorted(rules, key=rule_name) if rule is not None},
-        stochastic=judge.stochastic,
-    )
-    return Record(
-        name=name, threat=threat.to_json(), suite=suite.name, labels=tuple(labels), clean=clean, attacks=tuple(results),
-        suspicions=suspicions(evidence), stochastic=judge.stochastic, provenance=provenance or gather(seed=seed),
+    rules = sorted({e.gradient.rule for e in suite.entries if e.gradient is not None}, key=rule_name)
+    measures = measure(model, x, y.long(), rules=rules, threat=threat, seed=seed, batch_size=batch_size)
+    record = Record(
+        name=name, threat=threat.to_json(), suite=suite.name, labels=tuple(labels), clean=clean,
+        attacks=tuple(_with_share(result, measures) for result in results), suspicions=(), measures=measures,
+        stochastic=judge.stochastic, provenance=provenance or gather(seed=seed),
     )  # fmt: skip
+    raised, passed = examine(record)
+    return replace(record, suspicions=raised, passed=passed)
+
+
+def _with_share(result: AttackResult, measures: Mapping[str, float]) -> AttackResult:
+    return replace(result, zero_gradient_share=measures.get(f"zero-gradient/{result.rule}"))
 
 
 class _Judge:
@@ -113,7 +111,6 @@ class _Judge:
         # The weights alone do not say what the network computes (steps, encoder, neuron), so its logits are part of the key.
         looks = [*logits, *(predict(other, x[:32]) for other in substitutes.values())]
         self.partial = Partial(partial, digest(model, [x, y, *looks], asked))
-        self._shares: dict[str, float] = {}
 
     def clean(self) -> Flags:
         return Flags(tuple(self._right(self.x, self.y, "clean").tolist()))
@@ -137,10 +134,9 @@ class _Judge:
         gradient = entry.gradient
         return AttackResult(
             name=entry.name, attack={**entry.attack.to_json(), "bounded": entry.attack.bounded},
-            rule=rule_name(gradient.rule) if gradient else "", correct=Flags(tuple(correct.tolist())),
+            rule=rule_name(gradient.rule) if gradient and not entry.substitute else "", correct=Flags(tuple(correct.tolist())),
             seed=self._seed(entry.name), seconds=round(sums["seconds"], 3), draws=gradient.draws if gradient else 1,
             eval_draws=self.eval_draws, mean_linf=sums["linf"] / max(1, len(chosen)), mean_l2=sums["l2"] / max(1, len(chosen)),
-            zero_gradient_share=self.zero_gradient_share(gradient.rule) if gradient and not entry.substitute else None,
             attacked=len(chosen), radius=entry.radius, forwards=int(sums["forwards"]), backwards=int(sums["backwards"]),
         )  # fmt: skip
 
@@ -160,28 +156,6 @@ class _Judge:
             "forwards": cost.forwards,
             "backwards": cost.backwards,
         }
-
-    def zero_gradient_share(self, rule: GradientRule | None) -> float:
-        """The share of the first images for which the gradient of the cross-entropy is zero in every pixel."""
-        name = rule_name(rule)
-        if name not in self._shares:
-            x, y = self.x[:PROBE], self.y[:PROBE]
-            with frozen(self.model), rng.scope(rng.derive(self.seed, "zero-gradient")):
-                parts = zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
-                gradients = [InputGradient(rule=rule)(self.model, a, b).gradient for a, b in parts]
-            still = torch.cat([(g == 0).flatten(1).all(1) for g in gradients])
-            self._shares[name] = float(still.float().mean())
-        return self._shares[name]
-
-    def forward_gap(self, rule: GradientRule) -> float:
-        """The largest difference that the rule makes to the logits of the first images; it must be zero."""
-        x = self.x[: min(PROBE, self.batch_size)]
-        with torch.no_grad(), frozen(self.model):
-            with rng.scope(self.seed):
-                own = self.model(x)
-            with rng.scope(self.seed), rule_on(self.model, rule):
-                ruled = self.model(x)
-        return float((own - ruled).abs().max())
 
     def _two_looks(self) -> list[Tensor]:
         """The logits of the first images under two seeds; they differ where the model is random."""
