@@ -1,9 +1,11 @@
 """Spiking neurons: surrogates, the equations and their fused kernel, gradient rules, watched membranes, traits."""
 
+from .assg import ASSG
 from .dynamics import Dynamics, straight_through, unroll
 from .fused import fused
 from .gain import StepGain
 from .gate import StochasticGate
+from .hart import HART
 from .homeostasis import HomeostaticThreshold
 from .leak import EvolutionaryLeak, LearnedLeak
 from .learned import AdaptiveSmooth, LearnedWindow
@@ -11,6 +13,7 @@ from .memory import Memory
 from .named import dlif, nlif, plif
 from .neuron import LIF, Neuron, lif, mechanisms_of, neurons_of, use_rule
 from .noise import MembraneNoise
+from .pdsg import PDSG
 from .rectifier import MembraneRectifier
 from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule, StraightThrough
 from .sampled import SampledFiring
@@ -20,8 +23,11 @@ from .trait import Firing, Mechanism, Slot, Trait, is_unsettled, settled, unsett
 from .watch import Membrane, Watch
 
 __all__ = [
+    "ASSG",
     "BPTT",
+    "HART",
     "LIF",
+    "PDSG",
     "ATan",
     "AdaptiveSmooth",
     "Dspike",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snnguard.choice import Choice
 
-from .surrogate import Surrogate
+from .surrogate import Slope, Slopes
 from .trait import Firing, Mechanism
 from .watch import Membrane, Watch, channel_moments, mean_hinge
 
@@ -66,18 +66,18 @@ class _Spike(torch.autograd.Function):
     """What is emitted forward, the surrogate derivative backward."""
 
     @staticmethod
-    def forward(ctx: Any, ubar: Tensor, emitted: Tensor, surrogate: Surrogate) -> Tensor:
+    def forward(ctx: Any, ubar: Tensor, emitted: Tensor, slope: Slope) -> Tensor:
         ctx.save_for_backward(ubar)
-        ctx.surrogate = surrogate
+        ctx.slope = slope
         return emitted.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (ubar,) = ctx.saved_tensors
-        return grad * ctx.surrogate.derivative(ubar), None, None
+        return grad * ctx.slope.derivative(ubar), None, None
 
 
-def fire(u: Tensor, threshold: float, surrogate: Surrogate, mechanism: Firing | None = None, *, own: bool = True) -> Tensor:
+def fire(u: Tensor, threshold: float, slope: Slope, mechanism: Firing | None = None, *, own: bool = True) -> Tensor:
     """Spikes in {0, 1}, the dtype of `u`; or what `mechanism` emits, with its own gradient unless `own` is False."""
     if mechanism is None:
         ubar, emitted = u - threshold, (u >= threshold).to(u.dtype)
@@ -86,7 +86,7 @@ def fire(u: Tensor, threshold: float, surrogate: Surrogate, mechanism: Firing | 
         emitted = mechanism.emit(ubar.detach()).detach()
         if own:
             return straight_through(emitted, mechanism.smooth(ubar))
-    spikes: Tensor = _Spike.apply(ubar, emitted, surrogate)  # type: ignore[no-untyped-call]
+    spikes: Tensor = _Spike.apply(ubar, emitted, slope)  # type: ignore[no-untyped-call]
     return spikes
 
 
@@ -103,7 +103,7 @@ def unroll(
     threshold: float,
     reset: Reset,
     detach_reset: bool,
-    surrogate: Surrogate,
+    surrogate: Slopes,
     watch: Watch | None = None,
     noise: Tensor | None = None,
     leak: Tensor | None = None,
@@ -129,7 +129,9 @@ def unroll(
             quiet = None if quiet is None else mechanism.charged(quiet, threshold=threshold)
             moved = mechanism.shift(membranes, threshold=threshold)
             shift = moved if shift is None else shift
-        s = fire(u if shift is None else u - shift, threshold, surrogate, firing, own=own)
+        level = u if shift is None else u - shift
+        slope = surrogate.at(t, level.detach(), threshold=threshold)
+        s = fire(level, threshold, slope, firing, own=own)
         v = after_reset(u, s.detach() if detach_reset else s, threshold, reset)
         spikes.append(s)
         if inside:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .dynamics import Reset
-from .surrogate import Surrogate
+from .surrogate import Slope, Slopes
 from .trait import over_time
 from .watch import Membrane, Watch, channel_moments
 
@@ -28,7 +28,7 @@ class _Setting(NamedTuple):
     threshold: float
     reset: Reset
     detach_reset: bool
-    surrogate: Surrogate
+    surrogate: Slopes
     watch: Watch
 
 
@@ -40,7 +40,7 @@ def fused(
     threshold: float,
     reset: Reset,
     detach_reset: bool,
-    surrogate: Surrogate,
+    surrogate: Slopes,
     watch: Watch | None = None,
     noise: Tensor | None = None,
     leak: Tensor | None = None,
@@ -71,12 +71,14 @@ class _Fused(torch.autograd.Function):
         u, spikes = over_time(current, setting.steps), over_time(current, setting.steps)
         v = torch.empty_like(u[0])
         means, variances, hinges = [], [], current.new_zeros(len(watch.bands))
+        slopes = []
         for t in range(setting.steps):
             given = current[t if len(current) > 1 else 0]
             if t == 0:
                 u[t].copy_(given)
             else:
                 torch.add(given, _leaked(v, leak, t, setting), out=u[t])
+            slopes.append(setting.surrogate.at(t, u[t], threshold=threshold))
             # Spikes as numbers throughout: comparisons into a bool mask and masked fills are many times slower.
             torch.ge(u[t], threshold, out=spikes[t])
             if setting.reset == "zero":
@@ -98,7 +100,7 @@ class _Fused(torch.autograd.Function):
         if watch.potential:
             potential = torch.stack([_ubar(u[t], threshold, noise, t) for t in range(setting.steps)])
         ctx.save_for_backward(u, mean, noise, leak)
-        ctx.setting, ctx.static = setting, len(current) == 1
+        ctx.setting, ctx.slopes, ctx.static = setting, slopes, len(current) == 1
         ctx.set_materialize_grads(False)
         return spikes, mean, var, hinges, potential
 
@@ -124,7 +126,7 @@ class _Fused(torch.autograd.Function):
                 if g_leak is not None:
                     g_leak[t + 1] = (later * _reset(u[t], setting)).sum_to_size(g_leak[t + 1].shape)
                 later = _leaked(later, leak, t + 1, setting)
-            _sweep(u[t], None if g_spikes is None else g_spikes[t], later, setting, out)
+            _sweep(u[t], None if g_spikes is None else g_spikes[t], later, ctx.slopes[t], setting, out)
             if g_mean is not None or g_var is not None:
                 _add_moments(out, u[t] if noise is None else u[t] - noise[t], t, mean, g_mean, g_var, setting)
             if g_hinge is not None and setting.watch.bands:
@@ -154,9 +156,9 @@ def _reset(u: Tensor, setting: _Setting) -> Tensor:
     return torch.addcmul(u, u, spikes, value=-1) if setting.reset == "zero" else u - setting.threshold * spikes
 
 
-def _sweep(u: Tensor, g: Tensor | None, g_v: Tensor | None, setting: _Setting, out: Tensor) -> None:
+def _sweep(u: Tensor, g: Tensor | None, g_v: Tensor | None, slope: Slope, setting: _Setting, out: Tensor) -> None:
     """Writes dL/du of one step to `out`, from dL/ds (`g`) and dL/dv after its reset (`g_v`)."""
-    h = setting.surrogate.derivative(u - setting.threshold)
+    h = slope.derivative(u - setting.threshold)
     if g_v is None:
         torch.mul(h, 0 if g is None else g, out=out)
         return

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from snnguard.errors import RequestError
+
 
 class Memory:
     """Tensors [T, size, *F] by name, of which a call sees and changes the rows of the samples that it is about.
@@ -18,11 +20,23 @@ class Memory:
 
     def about(self, rows: Tensor | None, *, learns: bool = True) -> "Memory":
         """The same memory, now about the samples `rows` [n] (None: all)."""
-        self.rows, self.learns = rows, learns
+        # All of them in order need no copies.
+        whole = rows is None or (len(rows) == self.size and bool((rows == torch.arange(self.size, device=rows.device)).all()))
+        self.rows, self.learns = None if whole else rows, learns
         return self
 
     def recall(self, name: str, like: Tensor, *, start: float) -> Tensor:
-        """The rows [T, n, *F] kept under `name`, shaped like `like`; `start` everywhere as long as nothing was kept."""
+        """The rows [T, n, *F] kept under `name`, shaped like `like`; `start` everywhere as long as nothing was kept.
+
+        To be read only: it may be what is kept itself. Raises `RequestError` where a layer sees more or fewer samples than
+        the call is about.
+        """
+        samples = self.size if self.rows is None else len(self.rows)
+        if like.shape[1] != samples:
+            raise RequestError(
+                f"this gradient rule remembers something of each sample, but a neuron saw {like.shape[1]} rows for "
+                f"{samples} samples; take a rule without memory, such as bptt, for a model that changes the batch inside"
+            )
         kept = self._kept.get(name)
         if kept is None:
             return torch.full_like(like, start)
@@ -35,5 +49,7 @@ class Memory:
         if self.rows is None:
             self._kept[name] = value
             return
-        kept = self._kept.setdefault(name, value.new_full((len(value), self.size, *value.shape[2:]), start))
-        kept[:, self.rows] = value
+        if name not in self._kept:
+            # Indexed, not made anew, to have the memory order of `value`.
+            self._kept[name] = value[:, [0] * self.size].fill_(start)
+        self._kept[name][:, self.rows] = value

@@ -6,7 +6,7 @@ what its derivative is taken to be. SOURCE: METHODS of the RAT family and of Zen
 
 import math
 from abc import abstractmethod
-from typing import final
+from typing import Protocol, final
 
 import torch
 from pydantic import PositiveFloat
@@ -15,8 +15,26 @@ from torch import Tensor
 from snnguard.choice import Choice
 
 
+class Slope(Protocol):
+    """What the backward pass of one time step needs to know."""
+
+    def derivative(self, ubar: Tensor) -> Tensor:
+        """The stand-in for the derivative of the step, elementwise, the shape of `ubar` [N, *F]."""
+
+
+class Slopes(Protocol):
+    """A slope for each time step, asked for once per step, in the order of time and before any backward pass."""
+
+    def at(self, t: int, u: Tensor, *, threshold: float) -> Slope:
+        """The slope of step `t`, given the membrane `u` [N, *F] that decides its spikes (without a graph)."""
+
+
 class Surrogate(Choice):
     """A smooth stand-in for the derivative of the Heaviside step."""
+
+    def at(self, t: int, u: Tensor, *, threshold: float) -> Slope:  # noqa: ARG002
+        """Itself: one surrogate for all time steps, whatever the membrane."""
+        return self
 
     @abstractmethod
     def derivative(self, ubar: Tensor) -> Tensor:
@@ -113,7 +131,7 @@ class ATan(Surrogate, kind="atan"):
     alpha: PositiveFloat = 2.0
 
     def derivative(self, ubar: Tensor) -> Tensor:
-        return (math.pi / 2 * self.alpha * ubar).square_().add_(1).reciprocal_().mul_(self.alpha / 2)
+        return atan_slope(ubar, self.alpha)
 
     def primitive(self, ubar: Tensor) -> Tensor:
         return torch.atan(math.pi / 2 * self.alpha * ubar) / math.pi + 0.5
@@ -121,6 +139,11 @@ class ATan(Surrogate, kind="atan"):
     @property
     def window(self) -> float:
         return 3 * 2 / (math.pi * self.alpha)
+
+
+def atan_slope(ubar: Tensor, alpha: float | Tensor) -> Tensor:
+    """h of `ATan`; `alpha` may differ from element to element."""
+    return (ubar * (math.pi / 2 * alpha)).square_().add_(1).reciprocal_().mul_(alpha / 2)
 
 
 @final
