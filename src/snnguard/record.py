@@ -189,8 +189,8 @@ class Provenance:
 class Record:
     """One judged model. `epochs` are the lines of its `metrics.jsonl`, if it was trained here.
 
-    `measures` are what was measured of the model beside the attacks, by name; `passed` the checks that found nothing,
-    `suspicions` those that did.
+    In a `cascade` each attack saw only what those before it had left. `measures` are what was measured of the model beside the
+    attacks, by name; `passed` the checks that found nothing, `suspicions` those that did.
     """
 
     name: str
@@ -202,6 +202,7 @@ class Record:
     suspicions: tuple[Suspicion, ...]
     provenance: Provenance
     stochastic: bool = False
+    cascade: bool = False
     measures: dict[str, float] = field(default_factory=dict)
     passed: tuple[Suspicion, ...] = ()
     membranes: tuple[Membrane, ...] = ()
@@ -272,6 +273,7 @@ class Record:
                     AttackResult(**{**entry, "correct": Flags.unpack(entry["correct"])}) for entry in data["attacks"]
                 ),
                 suspicions=tuple(Suspicion(**entry) for entry in data["suspicions"]),
+                cascade=data.get("cascade", False),
                 measures=data.get("measures", {}),  # records made before they were measured have none
                 passed=tuple(Suspicion(**entry) for entry in data.get("passed", ())),
                 provenance=Provenance(**data["provenance"]),

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from snnguard.attacks import CW, PGD, Attack, GaussianNoise, InputGradient, Margin, UniformNoise
+from snnguard.attacks import CW, PGD, Attack, Corruption, GaussianNoise, HopSkipJump, InputGradient, Margin, UniformNoise
 from snnguard.errors import InvalidInput
 from snnguard.networks import build
 from snnguard.threat import L2, Linf
 
-NAMES = sorted(name for name, make in Attack.members().items() if make.__module__.startswith("snnguard."))
+OURS = {name for name, make in Attack.members().items() if make.__module__.startswith("snnguard.")}
+NAMES = sorted(OURS - {"auto-attack"})  # an ensemble like the one that is here, of a hundred times the length
 THREATS = {"linf": Linf(eps=0.1), "l2": L2(eps=0.7)}
 
 
@@ -215,12 +216,13 @@ class Two(nn.Module):
         return torch.stack([torch.zeros_like(score), score], 1)
 
 
+# An attack that sees labels alone learns nothing of a model on which nothing succeeds.
 @pytest.mark.parametrize("norm", THREATS)
-@pytest.mark.parametrize("name", [n for n in NAMES if make(n).bounded])
+@pytest.mark.parametrize("name", [n for n in NAMES if make(n).bounded and not isinstance(make(n), HopSkipJump)])
 def test_no_attack_beats_the_dual_norm_on_a_linear_model_and_none_helps_the_model(name: str, norm: str) -> None:
     w = torch.randn(32, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    threat, model = THREATS[norm].model_copy(update={"eps": 0.2}), Two(w, 1000.0)
-    # A margin without cap, so that the loss is linear however far away the boundary lies.
+    threat, model = THREATS[norm].model_copy(update={"eps": 0.2}), Two(w, -1000.0)
+    # Never a success, which would end many attacks; a margin without cap, so that the loss is linear that far from it.
     attack = make(name)
     if hasattr(attack, "gradient"):
         attack = attack.model_copy(update={"gradient": InputGradient(loss=Margin(confidence=1e9))})
@@ -267,7 +269,7 @@ def test_the_list_of_startless_attacks_is_not_empty() -> None:
     assert {"fgsm", "bim", "mifgsm", "cw"} <= set(STARTLESS)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not isinstance(make(n), GaussianNoise | UniformNoise)])
+@pytest.mark.parametrize("name", [n for n in NAMES if not isinstance(make(n), Corruption | GaussianNoise | UniformNoise)])
 def test_a_targeted_attack_approaches_its_target(name: str) -> None:
     model, x, y = Smooth().eval(), some(8), torch.arange(8) % 4
     targets = (y + 1) % 4
@@ -290,4 +292,6 @@ def test_json_round_trip(name: str) -> None:
     assert Attack.parse(json.loads(json.dumps(attack.to_json()))) == attack
     assert Attack.parse(attack.to_json()).to_json() == attack.to_json()
     assert hash(Attack.parse(attack.to_json())) == hash(attack)
+    if name == "ensemble":  # of what?
+        return
     assert Attack.parse(name) == (make(name) if not isinstance(Attack.members()[name], type) else Attack.members()[name]())

@@ -1,5 +1,6 @@
 """Each suspicion: what raises it, and what lies just below."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def healthy() -> tuple[AttackResult, ...]:
     return (
         result("fgsm/bptt", 500), result("pgd-7/bptt", 300, steps=7), result("pgd-20/bptt", 260, steps=20),
         result("pgd-100/bptt", 250, steps=100), result("pgd-20@2/bptt", 90, steps=20, radius=2),
-        result("pgd-20@10/bptt", 0, steps=20, radius=10),
+        result("pgd-20@range/bptt", 0, steps=20, radius=10),
         result("fgsm/rate", 600), result("pgd-7/rate", 450, steps=7), result("pgd-40/rate", 420, steps=40),
         result("random-search", 850, rule=""), result("square", 280, rule=""), result("transfer-twin", 700, rule=""),
         result("gaussian", 880, rule=""),
@@ -61,7 +62,7 @@ MEASURED = {
 def test_a_healthy_model_raises_nothing_and_passes_everything() -> None:
     assert codes(*healthy(), **MEASURED) == []
     _, passed = examine(judged(*healthy(), **MEASURED))
-    assert {s.code for s in passed} == set(CHECKS) - {"one-draw"}  # it is not random
+    assert {s.code for s in passed} == set(CHECKS) - {"one-draw", "few-steps"}  # it is not random, and there is no APGD
 
 
 def test_what_was_not_measured_is_neither_raised_nor_passed() -> None:
@@ -132,9 +133,19 @@ def test_a_larger_ball_may_not_leave_more() -> None:
 
 
 def test_the_whole_range_leaves_nothing() -> None:
-    assert codes(result("pgd-100@10/bptt", 50, steps=100, radius=10)) == []
-    assert codes(result("pgd-100@10/bptt", 51, steps=100, radius=10)) == ["unbounded-survives"]
-    assert codes(result("pgd-100@9.9/bptt", 500, steps=100, radius=9.9)) == []
+    assert codes(result("pgd-100@range/bptt", 50, steps=100, radius=10)) == []
+    assert codes(result("pgd-100@range/bptt", 51, steps=100, radius=10)) == ["unbounded-survives"]
+    assert codes(result("pgd-100@4/bptt", 500, steps=100, radius=4)) == []
+
+
+def test_apgd_with_few_steps() -> None:
+    def apgd(steps: int) -> AttackResult:
+        return replace(result("apgd-ce/bptt", 300), attack={"kind": "apgd", "steps": steps, "bounded": True})
+
+    assert codes(apgd(50)) == []
+    assert codes(apgd(49)) == ["few-steps"]
+    inside = {"kind": "multi-targeted", "attack": {"kind": "apgd", "steps": 10}, "bounded": True}
+    assert codes(replace(apgd(1), attack=inside)) == ["few-steps"]
 
 
 @pytest.mark.parametrize("other", ["rate", "bptt(surrogate=sigmoid(alpha=8.0))"])

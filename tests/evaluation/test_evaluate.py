@@ -16,13 +16,14 @@ from snnguard.attacks import PGD, Attack, InputGradient, UniformNoise, fgsm, pre
 from snnguard.data import Dataset
 from snnguard.encoders import Poisson
 from snnguard.errors import AttackFault, InvalidInput
-from snnguard.evaluation import Entry, Progress, Suite, evaluate, paper, quick
+from snnguard.evaluation import Entry, Progress, Suite, evaluate, suite
 from snnguard.evaluation.partial import clear
 from snnguard.networks import build
 from snnguard.neurons import BPTT, GradientRule, RateGradient, Sigmoid, Triangle, fused, neurons_of, nlif
 from snnguard.record import Record
 from snnguard.threat import Linf
 
+PAPER, QUICK = suite("paper"), suite("quick")
 NewAttack = Callable[..., Attack]
 
 X = torch.tensor([0.55, 0.58, 0.70, 0.45, 0.42, 0.20, 0.52, 0.48]).reshape(8, 1, 1, 1)
@@ -102,7 +103,7 @@ def test_required_attacks_are_added_and_count(threshold: nn.Module, new_attack: 
 
 
 def test_all_wrong_is_judged_too(threshold: nn.Module) -> None:
-    record = evaluate(threshold, X[:6], 1 - Y[:6], suite=paper(), threat=EPS)
+    record = evaluate(threshold, X[:6], 1 - Y[:6], suite=PAPER, threat=EPS)
     assert record.accuracy.point == record.worst.point == 0
     assert all(result.correct.hits == 0 for result in record.attacks)
 
@@ -119,10 +120,10 @@ def test_a_cascade_attacks_what_is_left_and_comes_to_the_same_worst_case(thresho
 
 
 def test_a_larger_ball_is_a_control_and_no_worst_case(threshold: nn.Module) -> None:
-    suite = Suite(
+    chosen = Suite(
         name="toy", entries=(Entry(name="near", attack=fgsm(), radius=0.1), Entry(name="wide", attack=fgsm(), radius=5))
     )
-    record = evaluate(threshold, X, Y, suite=suite, threat=EPS)
+    record = evaluate(threshold, X, Y, suite=chosen, threat=EPS)
     assert record.find("wide").mean_linf == pytest.approx(0.5, abs=1e-6)
     assert (record.find("near").correct.hits, record.find("wide").correct.hits) == (6, 0)
     assert record.worst_flags == record.find("near").correct
@@ -137,14 +138,14 @@ class Shifted(nn.Module):
 
 
 def test_what_is_crafted_on_a_substitute_is_judged_on_the_model(threshold: nn.Module) -> None:
-    suite = Suite(
+    chosen = Suite(
         name="toy", entries=tuple(Entry(name=name, attack=fgsm(), substitute=name) for name in ("shifted", "not there"))
     )
-    record = evaluate(threshold, X, Y, suite=suite, threat=EPS, substitutes={"shifted": Shifted()})
+    record = evaluate(threshold, X, Y, suite=chosen, threat=EPS, substitutes={"shifted": Shifted()})
     assert [a.name for a in record.attacks] == ["shifted"]
     t, f = True, False
     assert record.worst_flags.values == (f, f, t, f, f, t, f, f)
-    assert evaluate(threshold, X, Y, suite=suite, threat=EPS).attacks == ()
+    assert evaluate(threshold, X, Y, suite=chosen, threat=EPS).attacks == ()
 
 
 def test_the_cost_counts_images(threshold: nn.Module) -> None:
@@ -170,23 +171,23 @@ BAD = {
 def test_bad_input_is_named(fault: str, threshold: nn.Module) -> None:
     x, y, says = BAD[fault]
     with pytest.raises(InvalidInput, match=says):
-        evaluate(threshold, x, y, suite=quick(), threat=EPS)
+        evaluate(threshold, x, y, suite=QUICK, threat=EPS)
 
 
 def test_a_model_that_returns_no_logits_is_named() -> None:
     with pytest.raises(InvalidInput, match=r"logits \[N, K\]"):
-        evaluate(lambda x: x.flatten(1).sum(1), X, Y, suite=quick(), threat=EPS)
+        evaluate(lambda x: x.flatten(1).sum(1), X, Y, suite=QUICK, threat=EPS)
 
 
 def test_labels_of_another_integer_type(threshold: nn.Module) -> None:
-    first, second = (evaluate(threshold, X, y, suite=quick(), threat=EPS) for y in (Y, Y.to(torch.uint8)))
+    first, second = (evaluate(threshold, X, y, suite=QUICK, threat=EPS) for y in (Y, Y.to(torch.uint8)))
     assert plain(first) == plain(second)
 
 
 @pytest.mark.parametrize("as_function", [False, True])
 def test_without_neurons_there_are_no_rules(as_function: bool, threshold: nn.Module) -> None:
     model = threshold.forward if as_function else threshold
-    record = evaluate(model, X, Y, suite=paper(), threat=EPS)
+    record = evaluate(model, X, Y, suite=PAPER, threat=EPS)
     names = ["fgsm", "rfgsm", "bim-7", "pgd-7", "pgd-10", "pgd-20", "pgd-40", "cw", "gaussian", "uniform"]
     assert [a.name for a in record.attacks] == names
     assert {a.rule for a in record.attacks} == {"own", ""}
@@ -213,7 +214,7 @@ def some_test_images(faked: Dataset, n: int = 32) -> tuple[Tensor, Tensor]:
 def test_the_batch_size_does_not_matter(trained: nn.Module, faked: Dataset) -> None:
     model = copy.deepcopy(trained).double()
     x, y = some_test_images(faked)
-    records = [evaluate(model, x.double(), y, suite=paper(), threat=Linf(eps=0.13), batch_size=b) for b in (5, 32)]
+    records = [evaluate(model, x.double(), y, suite=PAPER, threat=Linf(eps=0.13), batch_size=b) for b in (5, 32)]
     assert rounded(records[0]) == rounded(records[1])
     assert records[0].worst_flags == records[1].worst_flags
     assert 0 < records[0].worst.point < records[0].accuracy.point
@@ -223,7 +224,7 @@ def test_judging_leaves_the_model_and_the_generators_alone(trained: nn.Module, f
     model = copy.deepcopy(trained).train()
     state = {name: t.clone() for name, t in model.state_dict().items()}
     generator = torch.get_rng_state()
-    evaluate(model, *some_test_images(faked, 8), suite=quick(), threat=Linf(eps=0.2))
+    evaluate(model, *some_test_images(faked, 8), suite=QUICK, threat=Linf(eps=0.2))
     assert all(m.training for m in model.modules())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
@@ -271,7 +272,7 @@ def interrupt_after(batches: int) -> Callable[[Progress], None]:
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(trained: nn.Module, faked: Dataset, tmp_path: Path) -> None:
     model = Counting(trained)
-    asked: dict[str, Any] = {"suite": quick(), "threat": Linf(eps=0.2), "batch_size": 8, "seed": 1}
+    asked: dict[str, Any] = {"suite": QUICK, "threat": Linf(eps=0.2), "batch_size": 8, "seed": 1}
     x, y = some_test_images(faked)
     whole = evaluate(model, x, y, **asked)
     calls_of_all, model.calls = model.calls, 0
@@ -302,8 +303,8 @@ def test_finished_batches_are_not_attacked_again_and_nothing_else_reuses_them(
         attacked.append(len(x))
         return x - 0.1
 
-    suite = a_suite(one=new_attack("one", down), two=new_attack("two", down))
-    asked: dict[str, Any] = {"suite": suite, "threat": EPS, "batch_size": 2, "seed": 0, "partial": tmp_path}
+    chosen = a_suite(one=new_attack("one", down), two=new_attack("two", down))
+    asked: dict[str, Any] = {"suite": chosen, "threat": EPS, "batch_size": 2, "seed": 0, "partial": tmp_path}
 
     def run(model: Any = threshold, x: Tensor = X, y: Tensor = Y, batches: int = 0, **other: Any) -> int:
         """Attacked batches of a run that is interrupted after `batches`, if any."""
@@ -320,7 +321,7 @@ def test_finished_batches_are_not_attacked_again_and_nothing_else_reuses_them(
     assert run(seed=1) == 6
     assert run(threat=Linf(eps=0.11)) == 6
     assert run(batch_size=3) == 4
-    assert run(suite=a_suite(two=suite.entries[1].attack, one=suite.entries[0].attack)) == 6
+    assert run(suite=a_suite(two=chosen.entries[1].attack, one=chosen.entries[0].attack)) == 6
     assert run(x=X + 1e-3) == 6
     assert run(model=lambda x: 2 * threshold(x)) == 6
     assert run(y=torch.tensor([1, 1, 1, 0, 0, 0, 1, 1])) == 8
@@ -356,7 +357,7 @@ def codes(record: Record) -> set[str]:
 
 def test_a_healthy_network_raises_no_suspicion(trained: nn.Module, faked: Dataset) -> None:
     x, y = some_test_images(faked, 64)
-    record = evaluate(trained, x, y, suite=quick(), threat=Linf(eps=0.05), batch_size=64)
+    record = evaluate(trained, x, y, suite=QUICK, threat=Linf(eps=0.05), batch_size=64)
     assert record.accuracy.point > 0.9
     assert codes(record) == set()
     assert not record.stochastic
@@ -371,14 +372,14 @@ def test_a_dead_network_has_no_gradient() -> None:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.bias, -100.0)
     x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    record = evaluate(model, x, torch.zeros(8, dtype=torch.int64), suite=quick(), threat=EPS)
+    record = evaluate(model, x, torch.zeros(8, dtype=torch.int64), suite=QUICK, threat=EPS)
     assert "zero-gradient" in codes(record)
     assert {s.measured for s in record.suspicions if s.code == "zero-gradient"} == {1.0}
     assert len([s for s in record.suspicions if s.code == "zero-gradient"]) == 2  # under both rules
 
 
 def test_a_model_that_cuts_the_graph_has_no_gradient(threshold: nn.Module) -> None:
-    record = evaluate(lambda x: threshold((x > 0.5).float()), X, Y, suite=quick(), threat=EPS)
+    record = evaluate(lambda x: threshold((x > 0.5).float()), X, Y, suite=QUICK, threat=EPS)
     assert codes(record) == {"zero-gradient", "loss-stays"}
     assert record.find("fgsm").correct == record.clean  # and so it looks robust
 
@@ -391,8 +392,8 @@ def test_a_rule_that_moves_the_forward_pass(trained: nn.Module, faked: Dataset, 
             spikes, seen = fused(current, steps=steps, surrogate=surrogate, watch=watch, noise=noise, **dynamics.constants())
             return spikes * (1 + 1e-3), seen
 
-    suite = a_suite(fgsm=fgsm(gradient=InputGradient(rule=Moves())), own=fgsm(gradient=InputGradient(rule=RateGradient())))
-    record = evaluate(trained, *some_test_images(faked, 8), suite=suite, threat=EPS)
+    chosen = a_suite(fgsm=fgsm(gradient=InputGradient(rule=Moves())), own=fgsm(gradient=InputGradient(rule=RateGradient())))
+    record = evaluate(trained, *some_test_images(faked, 8), suite=chosen, threat=EPS)
     [found] = [s for s in record.suspicions if s.code == "forward-differs"]
     assert "moves" in found.message
     assert found.measured > 0
@@ -406,7 +407,7 @@ def test_fgsm_better_than_pgd() -> None:
         return torch.stack([torch.ones_like(d), wrong], 1)
 
     x = torch.full((40, 1, 1, 1), 0.5) + torch.linspace(0, 1e-4, 40).reshape(-1, 1, 1, 1)
-    record = evaluate(trap, x, torch.zeros(40, dtype=torch.int64), suite=paper(), threat=EPS)
+    record = evaluate(trap, x, torch.zeros(40, dtype=torch.int64), suite=PAPER, threat=EPS)
     assert record.find("fgsm").accuracy.point == 0
     assert record.find("bim-7").accuracy.point == 1
     assert "fgsm-beats-pgd" in codes(record)
@@ -416,7 +417,7 @@ def test_another_rule_is_stronger_than_the_training_surrogate(trained: nn.Module
     masked = copy.deepcopy(trained)
     for neuron in neurons_of(masked).values():
         neuron.settings = neuron.settings.model_copy(update={"surrogate": Sigmoid(alpha=500.0)})
-    record = evaluate(masked, *some_test_images(faked, 64), suite=quick(), threat=Linf(eps=0.2), batch_size=64)
+    record = evaluate(masked, *some_test_images(faked, 64), suite=QUICK, threat=Linf(eps=0.2), batch_size=64)
     assert "other-rule-stronger" in codes(record)
     assert record.find("pgd-10/rate").accuracy.point < record.find("pgd-10/bptt").accuracy.point
 

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from snnguard.data import Dataset
-from snnguard.evaluation import quick
+from snnguard.evaluation import suite
 from snnguard.evaluation.evaluate import evaluate
 from snnguard.evaluation.probes import cosine, gradient_stops, measure
 from snnguard.networks import build
 from snnguard.neurons import BPTT, RateGradient, Triangle, neurons_of
 from snnguard.threat import Linf
 
+QUICK = suite("quick")
 EPS = Linf(eps=0.1)
 
 
@@ -66,7 +67,7 @@ def found(model: nn.Module, faked: Dataset) -> dict[str, float]:
 
 
 def raised(model: nn.Module, faked: Dataset) -> set[str]:
-    record = evaluate(model, *images(faked), suite=quick(), threat=EPS)
+    record = evaluate(model, *images(faked), suite=QUICK, threat=EPS)
     return {s.code for s in record.suspicions}
 
 

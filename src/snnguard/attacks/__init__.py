@@ -4,27 +4,44 @@ from .aim import Aim
 from .apgd import APGD
 from .attack import Attack
 from .carlini_wagner import CW
+from .corruption import Corruption
+from .fab import FAB
 from .gradient import Ascent, InputGradient, weight_gradient
+from .hop_skip_jump import HopSkipJump
 from .loss import DLR, CrossEntropy, Loss, Margin
 from .model import Model, check_labels, frozen, hard, is_soft, predict
+from .multi_targeted import MultiTargeted, apgd_t, mt_pgd
 from .noise import GaussianNoise, UniformNoise
 from .pgd import PGD, bim, fgsm, mifgsm, rfgsm
+from .random_search import RandomSearch
+from .sa_pgd import SAPGD
+from .spsa import SPSA, nes
+from .square import Square
 
 __all__ = [
     "APGD",
     "CW",
     "DLR",
+    "FAB",
     "PGD",
+    "SAPGD",
+    "SPSA",
     "Aim",
     "Ascent",
     "Attack",
+    "Corruption",
     "CrossEntropy",
     "GaussianNoise",
+    "HopSkipJump",
     "InputGradient",
     "Loss",
     "Margin",
     "Model",
+    "MultiTargeted",
+    "RandomSearch",
+    "Square",
     "UniformNoise",
+    "apgd_t",
     "bim",
     "check_labels",
     "fgsm",
@@ -32,6 +49,8 @@ __all__ = [
     "hard",
     "is_soft",
     "mifgsm",
+    "mt_pgd",
+    "nes",
     "predict",
     "rfgsm",
     "weight_gradient",

@@ -8,7 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from snnguard import recipes, report
-from snnguard.evaluation import Progress
+from snnguard.evaluation import Progress, Shard
+from snnguard.evaluation.suites import SUITES
 from snnguard.record import Record
 
 from .main import app, console
@@ -17,7 +18,7 @@ from .main import app, console
 @app.command()
 def evaluate(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    suite: Annotated[str, typer.Option(help="Which attacks: paper or quick.")] = "paper",
+    suite: Annotated[str, typer.Option(help=f"Which attacks: {', '.join(SUITES)}.")] = "paper",
     images: Annotated[int | None, typer.Option(min=1, help="How many images; default all.")] = None,
     split: Annotated[str, typer.Option(help="test, or validation to choose hyper-parameters.")] = "test",
     draws: Annotated[int | None, typer.Option(min=1, help="Gradient draws for a random network; default 10.")] = None,
@@ -25,17 +26,19 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="Where the record goes; default RUN/evaluation.json.")] = None,
     data_path: Annotated[str | None, typer.Option(help="Where the images lie now, if they were moved.")] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n: only every n-th image, from i; see snnguard merge.")] = None,
 ) -> None:
     """Attack trained networks and say what withstands. An interrupted evaluation goes on where it stopped."""
     if split not in ("test", "validation"):
         raise typer.BadParameter(f"--split is test or validation, found {split!r}")
     if out is not None and len(runs) > 1:
         raise typer.BadParameter("--out names one record; give one run")
+    part = None if shard is None else Shard.parse(shard)
     records = []
     for folder in runs:
         run = recipes.open_run(folder, data_path=data_path)
         records.append(judge_shown(run, suite=suite, images=images, split=split, draws=draws, batch_size=batch_size,
-                                   seed=seed, out=out))  # fmt: skip
+                                   seed=seed, out=out, shard=part))  # fmt: skip
     console.print(report.console(records))
     console.print(report.sentences(records))
     if text := report.warning(records):
@@ -44,7 +47,7 @@ def evaluate(
 
 def judge_shown(
     run: recipes.Run, *, suite: str = "paper", images: int | None = None, split: str = "test", draws: int | None = None,
-    batch_size: int = 128, seed: int = 0, out: Path | None = None,
+    batch_size: int = 128, seed: int = 0, out: Path | None = None, shard: Shard | None = None, exhibits: bool = True,
 ) -> Record:  # fmt: skip
     """Judges with a progress bar; after Ctrl-C says how to go on, and exits with 130."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -58,7 +61,7 @@ def judge_shown(
         try:
             return recipes.judge(
                 run, suite_name=suite, images=images, split=split, seed=seed, draws=draws, batch_size=batch_size, out=out,
-                report=shown,
+                report=shown, shard=shard, exhibits=exhibits,
             )  # fmt: skip
         except KeyboardInterrupt:
             console.print("Stopped; run the same command to go on.")

@@ -22,7 +22,7 @@ def sweep(
         help="Built-in recipes, patterns ('digits-*') or TOML files; then settings. Several values are swept.",
     )],
     out: Annotated[Path, typer.Option(help="Where records and run folders go.")] = Path("runs/sweep"),
-    suite: Annotated[str, typer.Option(help="Which attacks: paper or quick.")] = "paper",
+    suite: Annotated[str, typer.Option(help="Which attacks: paper, standard, spike, ...")] = "paper",
     images: Annotated[int | None, typer.Option(min=1, help="How many images are judged; default all.")] = None,
     split: Annotated[str, typer.Option(help="test, or validation to choose hyper-parameters.")] = "test",
     draws: Annotated[int | None, typer.Option(min=1, help="Gradient draws for random networks; default 10.")] = None,

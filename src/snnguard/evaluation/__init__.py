@@ -3,28 +3,36 @@
 from .certify import Certificates, certified, certified_accuracy, certify, smoothing_sigma, standing, vote
 from .evaluate import Progress, evaluate
 from .exhibits import curve, pictures, png, to_image
+from .merge import Shard, merged
+from .paired import Paired, paired
 from .provenance import gather
 from .suite import Entry, Suite
-from .suites import paper, quick, suite
+from .suites import Attacker, suite
+from .tuning import Tuning, tune
 
 __all__ = [
+    "Attacker",
     "Certificates",
     "Entry",
+    "Paired",
     "Progress",
+    "Shard",
     "Suite",
+    "Tuning",
     "certified",
     "certified_accuracy",
     "certify",
     "curve",
     "evaluate",
     "gather",
-    "paper",
+    "merged",
+    "paired",
     "pictures",
     "png",
-    "quick",
     "smoothing_sigma",
     "standing",
     "suite",
     "to_image",
+    "tune",
     "vote",
 ]

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from snnguard import rng
 from snnguard.attacks import Attack, Model, check_labels, predict
+from snnguard.attacks.repair import Repaired
 from snnguard.errors import InvalidInput
 from snnguard.neurons import neurons_of
 from snnguard.record import AttackResult, Flags, Interval, Provenance, Record
 from snnguard.threat import Threat
 
-from .checks import examine
+from .checks import LEAK, SHARE, examine, probed
 from .meter import metered
 from .partial import Partial, digest
 from .probes import measure
@@ -74,7 +75,18 @@ def evaluate(
         suite = suite.without_rules()
     given = dict(substitutes or {})
     suite = suite.extended(required).crafted_on(given)
-    judge = _Judge(model, x, y.long(), suite, threat, seed, batch_size, eval_draws, partial, given)
+    rules = sorted({e.gradient.rule for e in suite.entries if e.gradient is not None and not e.substitute}, key=rule_name)
+    # Before the first call, so that what a call leaves behind is seen and the state to go back to is the one given.
+    untouched = Repaired(model, fresh=True) if suite.repairs and isinstance(model, nn.Module) else None
+    _check_logits(predict(untouched or model, x[:1]), 1)
+    measures = measure(
+        model, x, y.long(), rules=rules, threat=threat, seed=seed, batch_size=batch_size,
+        fresh=None if untouched is None else untouched.held(),
+    )  # fmt: skip
+    target: Model = model
+    if untouched is not None:
+        model, target = _mended(untouched, measures)
+    judge = _Judge(model, target, x, y.long(), suite, threat, seed, batch_size, eval_draws, partial, given)
     clean = judge.clean()
     results: list[AttackResult] = []
     standing = clean
@@ -82,15 +94,32 @@ def evaluate(
         results.append(judge.attacked(entry, standing if suite.cascade else clean, standing, report))
         if Record.counts_for_worst(results[-1]):
             standing = standing & results[-1].correct
-    rules = sorted({e.gradient.rule for e in suite.entries if e.gradient is not None}, key=rule_name)
-    measures = measure(model, x, y.long(), rules=rules, threat=threat, seed=seed, batch_size=batch_size)
     record = Record(
         name=name, threat=threat.to_json(), suite=suite.name, labels=tuple(labels), clean=clean,
         attacks=tuple(_with_share(result, measures) for result in results), suspicions=(), measures=measures,
-        stochastic=judge.stochastic, provenance=provenance or gather(seed=seed),
+        stochastic=judge.stochastic, cascade=suite.cascade, provenance=provenance or gather(seed=seed),
     )  # fmt: skip
     raised, passed = examine(record)
     return replace(record, suspicions=raised, passed=passed)
+
+
+def _mended(untouched: Repaired, measures: Mapping[str, float]) -> tuple[nn.Module, nn.Module]:
+    """What is judged and what is attacked: the model itself where nothing is wrong with it."""
+    leaks = measures["state-gap"] > LEAK
+    judged = untouched if leaks else untouched.model
+    ours = neurons_of(untouched.model)
+    bridged = [
+        name for name, share in probed(measures, "gradient-stops/") if share > SHARE and name not in ours
+    ]  # fmt: skip
+    blind = measures.get("blind-in-eval", 0.0) > SHARE
+    if not (leaks or bridged or blind):
+        return judged, judged
+    return judged, untouched.mending(bridged=() if blind else bridged, awake=blind, fresh=leaks)
+
+
+def _check_logits(logits: Tensor, images: int) -> None:
+    if logits.ndim != 2 or len(logits) != images:
+        raise InvalidInput(f"a model must return logits [N, K]; this one returned {tuple(logits.shape)}")
 
 
 def _with_share(result: AttackResult, measures: Mapping[str, float]) -> AttackResult:
@@ -99,11 +128,11 @@ def _with_share(result: AttackResult, measures: Mapping[str, float]) -> AttackRe
 
 class _Judge:
     def __init__(
-        self, model: Model, x: Tensor, y: Tensor, suite: Suite, threat: Threat, seed: int, batch_size: int,
+        self, model: Model, target: Model, x: Tensor, y: Tensor, suite: Suite, threat: Threat, seed: int, batch_size: int,
         eval_draws: int | None, partial: Path | None, substitutes: Mapping[str, Model],
     ) -> None:  # fmt: skip
         self.model, self.x, self.y, self.threat, self.seed, self.batch_size = model, x, y, threat, seed, batch_size
-        self.substitutes = substitutes
+        self.target, self.substitutes = target, substitutes
         logits = self._two_looks()
         self.stochastic = not torch.equal(*logits)
         self.eval_draws = eval_draws or (10 if self.stochastic else 1)
@@ -137,14 +166,15 @@ class _Judge:
             rule=rule_name(gradient.rule) if gradient and not entry.substitute else "", correct=Flags(tuple(correct.tolist())),
             seed=self._seed(entry.name), seconds=round(sums["seconds"], 3), draws=gradient.draws if gradient else 1,
             eval_draws=self.eval_draws, mean_linf=sums["linf"] / max(1, len(chosen)), mean_l2=sums["l2"] / max(1, len(chosen)),
-            attacked=len(chosen), radius=entry.radius, forwards=int(sums["forwards"]), backwards=int(sums["backwards"]),
+            attacked=len(chosen), radius=self._radius(entry),
+            forwards=int(sums["forwards"]), backwards=int(sums["backwards"]),
         )  # fmt: skip
 
     def _batch(self, entry: Entry, chosen: Tensor) -> dict[str, Any]:
         began = time.perf_counter()
         x, y = self.x[chosen], self.y[chosen]
-        crafting = self.substitutes[entry.substitute] if entry.substitute else self.model
-        threat = self.threat.model_copy(update={"eps": entry.radius * self.threat.eps})
+        crafting = self.substitutes[entry.substitute] if entry.substitute else self.target
+        threat = self.threat.model_copy(update={"eps": self._radius(entry) * self.threat.eps})
         with metered(crafting) as cost:
             x_adv = entry.attack(crafting, x, y, threat=threat, seed=self._seed(entry.name))
         moved = (x_adv - x).flatten(1)
@@ -156,6 +186,13 @@ class _Judge:
             "forwards": cost.forwards,
             "backwards": cost.backwards,
         }
+
+    def _radius(self, entry: Entry) -> float:
+        """In multiples of eps; the whole range is as far as two images of it can be from each other."""
+        if entry.radius is not None:
+            return entry.radius
+        ends = (torch.full_like(self.x[:1], end) for end in (self.threat.high, self.threat.low))
+        return float(self.threat.distance(*ends)) / self.threat.eps if self.threat.eps else 0.0
 
     def _two_looks(self) -> list[Tensor]:
         """The logits of the first images under two seeds; they differ where the model is random."""
@@ -169,8 +206,7 @@ class _Judge:
     def _right(self, x: Tensor, y: Tensor, purpose: str) -> Tensor:
         with rng.scope(rng.derive(self._seed(purpose), "judgement")):
             logits = predict(self.model, x, draws=self.eval_draws, batch_size=self.batch_size)
-        if logits.ndim != 2 or len(logits) != len(x):
-            raise InvalidInput(f"a model must return logits [N, K]; this one returned {tuple(logits.shape)}")
+        _check_logits(logits, len(x))
         check_labels(x, y, logits.shape[1])
         return (logits.argmax(1) == y).cpu()
 

@@ -15,8 +15,8 @@ outside-window          share of membrane potentials at which the surrogate grad
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,12 @@ from torch.nn import functional
 from snnguard import rng
 from snnguard.attacks import PGD, InputGradient, Model, frozen, predict
 from snnguard.attacks.gradient import rule_on
+from snnguard.attacks.repair import awake
 from snnguard.layers import watching
-from snnguard.neurons import GradientRule, Watch, neurons_of
+from snnguard.neurons import GradientRule, Neuron, Watch, neurons_of
 from snnguard.threat import Threat
 
+from .checks import LEAK
 from .suite import rule_name
 
 PROBE = 256
@@ -39,12 +41,21 @@ FEW = 16
 
 
 def measure(
-    model: Model, x: Tensor, y: Tensor, *, rules: Sequence[GradientRule | None], threat: Threat, seed: int, batch_size: int
+    model: Model, x: Tensor, y: Tensor, *, rules: Sequence[GradientRule | None], threat: Threat, seed: int, batch_size: int,
+    fresh: AbstractContextManager[None] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Every probe, on the first of the images `x` [N, *F]; the same numbers for every batch size but for rounding."""
+    """Every probe, on the first of the images `x` [N, *F]; the same numbers for every batch size but for rounding.
+
+    Within `fresh` the model keeps no state; it is asked for where the model does, since that may not even fit the next batch.
+    """
     x, y = x[:PROBE], y[:PROBE]
     found: dict[str, float] = {}
-    with frozen(model), rng.scope(rng.derive(seed, "probes")):
+    with ExitStack() as stack:
+        stack.enter_context(frozen(model))
+        stack.enter_context(rng.scope(rng.derive(seed, "probes")))
+        found["state-gap"] = _state_gap(model, x[:batch_size], seed)
+        if fresh is not None and found["state-gap"] > LEAK:
+            stack.enter_context(fresh)
         gradients = {rule_name(rule): _gradients(model, x, y, rule, batch_size) for rule in rules}
         for name, gradient in gradients.items():
             found[f"zero-gradient/{name}"] = float(still(gradient).float().mean())
@@ -76,7 +87,7 @@ def cosine(one: Tensor, other: Tensor) -> float:
 
 
 def gradient_stops(model: Model, x: Tensor, y: Tensor) -> dict[str, float]:
-    """For every module without children: the share of images whose gradient gets to its output and no further.
+    """For every neuron and every module without children: the share of images whose gradient gets to its output and no further.
 
     Modules where it never stops are left out. A module that cuts the graph is bridged for the measurement, so that the
     ones before it are measured too.
@@ -104,7 +115,8 @@ def _stops(model: nn.Module, image: Tensor, label: Tensor) -> list[str]:
 
         return look
 
-    leaves = [(name, module) for name, module in model.named_modules() if not any(True for _ in module.children())]
+    inside = {part for neuron in neurons_of(model).values() for part in neuron.modules() if part is not neuron}
+    leaves = [(n, m) for n, m in model.named_modules() if m not in inside and (isinstance(m, Neuron) or not list(m.children()))]
     handles = [module.register_forward_hook(hook(name)) for name, module in leaves]
     try:
         with torch.enable_grad():
@@ -124,58 +136,38 @@ def _stops(model: nn.Module, image: Tensor, label: Tensor) -> list[str]:
     ]
 
 
-@contextmanager
-def awake(model: nn.Module) -> Iterator[None]:
-    """Within the block every foreign module is in training mode but those that normalise or drop out.
-
-    Ours never change their gradient with the mode (tests/contracts/test_neurons.py), and what they do add in training,
-    noise for instance, is meant.
-    """
-    quiet = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
-    foreign = [
-        m for m in model.modules() if not isinstance(m, quiet) and not type(m).__module__.startswith("snnguard.")
-    ]  # fmt: skip
-    modes = [m.training for m in foreign]
-    try:
-        for module in foreign:
-            module.training = True
-        yield
-    finally:
-        for module, mode in zip(foreign, modes, strict=True):
-            module.training = mode
-
-
 def _gradients(model: Model, x: Tensor, y: Tensor, rule: GradientRule | None, batch_size: int) -> Tensor:
     parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
     return torch.cat([InputGradient(rule=rule)(model, a, b).gradient for a, b in parts])
 
 
 def _forward_gap(model: Model, x: Tensor, rule: GradientRule, seed: int) -> float:
-    with torch.no_grad():
-        with rng.scope(seed):
-            own = model(x)
-        with rng.scope(seed), rule_on(model, rule):
-            ruled = model(x)
-    return float((own - ruled).abs().max())
+    own = _look(model, x, seed)
+    with rule_on(model, rule):
+        return float((own - _look(model, x, seed)).abs().max())
+
+
+def _state_gap(model: Model, x: Tensor, seed: int) -> float:
+    """What a call leaves behind for the next one."""
+    first, _, last = (_look(model, images, seed) for images in (x, x.flip(0), x))
+    return float((first - last).abs().max())
 
 
 def _modes(model: Model, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
-    """What a call leaves behind for the next one, and what training mode changes."""
-    looks = []
-    with torch.no_grad():
-        for images in (x, x.flip(0), x):
-            with rng.scope(seed):
-                looks.append(model(images))
-    found = {"state-gap": float((looks[0] - looks[2]).abs().max())}
+    """What training mode changes."""
     if not isinstance(model, nn.Module):
-        return found
+        return {}
+    own = _look(model, x, seed)
     blind = still(InputGradient()(model, x, y).gradient)
     with awake(model):
-        with torch.no_grad(), rng.scope(seed):
-            found["mode-gap"] = float((model(x) - looks[2]).abs().max())
+        gap = float((_look(model, x, seed) - own).abs().max())
         sees = ~still(InputGradient()(model, x, y).gradient)
-    found["blind-in-eval"] = float((blind & sees).float().mean())
-    return found
+    return {"mode-gap": gap, "blind-in-eval": float((blind & sees).float().mean())}
+
+
+def _look(model: Model, x: Tensor, seed: int) -> Tensor:
+    with torch.no_grad(), rng.scope(seed):
+        return model(x)
 
 
 def _outputs(model: Model, x: Tensor, y: Tensor, batch_size: int) -> dict[str, float]:

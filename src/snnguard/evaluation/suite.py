@@ -17,13 +17,14 @@ def rule_name(rule: GradientRule | None) -> str:
 class Entry(Choice):
     """One attack of a suite under the name by which it is reported, e.g. "pgd-7/bptt".
 
-    `radius` is the ball in multiples of the threat's eps; beyond 1 the result is a control and counts for no worst case.
+    `radius` is the ball in multiples of the threat's eps, None the whole range; beyond 1 the result is a control and counts
+    for no worst case.
     With `substitute` the images are crafted on the substitute model of that name and judged on the model itself.
     """
 
     name: str = Field(min_length=1)
     attack: Attack
-    radius: float = Field(default=1.0, ge=0)
+    radius: float | None = Field(default=1.0, ge=0)
     substitute: str = ""
 
     @property
@@ -35,19 +36,21 @@ class Entry(Choice):
     @property
     def counts(self) -> bool:
         """Whether what it turns counts for the worst case."""
-        return self.attack.bounded and self.radius <= 1
+        return self.attack.bounded and self.radius is not None and self.radius <= 1
 
 
 class Suite(Choice):
     """Attacks in order, each name once; the worst case per sample is taken over all that keep to the threat.
 
     In a `cascade` each attack sees only what those before it left standing: the same worst case for less, but a column
-    for itself says nothing about its attack alone.
+    for itself says nothing about its attack alone. With `repairs` the attacker mends what hides a model's gradient or keeps
+    its state (`attacks.repair`), where the measures have found it; the judge mends the state alone.
     """
 
     name: str = Field(min_length=1)
     entries: tuple[Entry, ...]
     cascade: bool = False
+    repairs: bool = False
 
     @field_validator("entries")
     @classmethod
@@ -61,7 +64,7 @@ class Suite(Choice):
     def extended(self, required: Sequence[Attack]) -> "Suite":
         """The suite with attacks that a defense declares necessary, under the names "adaptive-1", ..."""
         extra = tuple(Entry(name=f"adaptive-{i}", attack=attack) for i, attack in enumerate(required, 1))
-        return Suite(name=self.name, entries=(*self.entries, *extra), cascade=self.cascade)
+        return Suite(**{**dict(self), "entries": (*self.entries, *extra)})
 
     def crafted_on(self, substitutes: Collection[str]) -> "Suite":
         """The suite without the entries that need a substitute model which is not at hand."""

@@ -1,11 +1,33 @@
-"""The suites by name."""
+"""The suites by name: what each asks of a model, given what the attacker knows of it."""
 
 from collections.abc import Callable, Sequence
 
-from snnguard.attacks import CW, PGD, Attack, GaussianNoise, InputGradient, UniformNoise, bim, fgsm, rfgsm
-from snnguard.choice import unknown
+from pydantic import Field
+
+from snnguard.attacks import (
+    APGD,
+    CW,
+    FAB,
+    PGD,
+    SAPGD,
+    Attack,
+    Corruption,
+    GaussianNoise,
+    InputGradient,
+    RandomSearch,
+    Square,
+    UniformNoise,
+    apgd_t,
+    bim,
+    fgsm,
+    mifgsm,
+    rfgsm,
+)  # fmt: skip
+from snnguard.attacks.auto_attack import members
+from snnguard.attacks.corruption import NAMES
+from snnguard.choice import Choice, unknown
 from snnguard.errors import UnknownName
-from snnguard.neurons import BPTT, GradientRule, RateGradient
+from snnguard.neurons import ASSG, BPTT, HART, ATan, GradientRule, RateGradient, Triangle
 
 from .suite import Entry, Suite, rule_name
 
@@ -15,7 +37,32 @@ PAPER_STEP = 0.01 / (8 / 255)
 RULES: tuple[GradientRule, ...] = (BPTT(), RateGradient())
 
 
-def paper(*, draws: int = 1, rules: Sequence[GradientRule] = RULES) -> Suite:
+class Attacker(Choice):
+    """What the attacker knows before he begins: how many draws a random model needs, the constants that suit this model
+    best and the rule that attacks it best (`tuning.tune` finds them), and which substitutes he has trained."""
+
+    draws: int = Field(default=1, ge=1)
+    assg: ASSG = ASSG()
+    hart: HART = HART()
+    best: GradientRule = BPTT()
+    substitutes: tuple[str, ...] = ()
+
+    def gradient(self, rule: GradientRule | None) -> InputGradient:
+        return InputGradient(rule=rule, draws=self.draws)
+
+    @property
+    def early(self) -> bool:
+        """Whether one success is proof: not in a random model, where the last iterate is judged."""
+        return self.draws == 1
+
+    @property
+    def rules(self) -> tuple[GradientRule, ...]:
+        """The documented list of gradients that `spike` tries, the strongest first (docs/attacks.md has the ablation)."""
+        widths = (BPTT(surrogate=ATan(alpha=2)), BPTT(surrogate=Triangle(gamma=0.5)))
+        return (self.assg, BPTT(), *widths, RateGradient(), self.hart)
+
+
+def paper(attacker: Attacker, *, rules: Sequence[GradientRule] = RULES) -> Suite:
     """What the papers report: FGSM, RFGSM, PGD-7/10/20/40, BIM-7, CW-L2, Gaussian and uniform noise of 0.1.
 
     Under BPTT and under the rate gradient. Steps are 0.01 at eps = 8/255 and scale with eps. Iterative attacks stop at
@@ -23,9 +70,7 @@ def paper(*, draws: int = 1, rules: Sequence[GradientRule] = RULES) -> Suite:
     """
     entries = []
     for rule in rules:
-        gradient = InputGradient(rule=rule, draws=draws)
-        # A success seen in one draw of a random model is no success; there the last iterate is judged.
-        early = draws == 1
+        gradient, early = attacker.gradient(rule), attacker.early
         attacks: list[tuple[str, Attack]] = [("fgsm", fgsm(gradient=gradient)), ("rfgsm", rfgsm(gradient=gradient))]
         attacks.append(("bim-7", bim(steps=7, step_fraction=PAPER_STEP, early_stop=early, gradient=gradient)))
         for steps in (7, 10, 20, 40):
@@ -37,17 +82,88 @@ def paper(*, draws: int = 1, rules: Sequence[GradientRule] = RULES) -> Suite:
     return Suite(name="paper", entries=tuple(entries))
 
 
-def quick(*, draws: int = 1) -> Suite:
+def quick(attacker: Attacker) -> Suite:
     """FGSM and PGD-10 under BPTT and the rate gradient: a first look, no evidence."""
-    kept = [e for e in paper(draws=draws).entries if e.name.startswith(("fgsm", "pgd-10"))]
+    kept = [e for e in paper(attacker).entries if e.name.startswith(("fgsm", "pgd-10"))]
     return Suite(name="quick", entries=tuple(kept))
 
 
-SUITES: dict[str, Callable[..., Suite]] = {"paper": paper, "quick": quick}
+def standard(attacker: Attacker) -> Suite:
+    """AutoAttack under the best gradient rule: standard, or rand for random models. SOURCE: Croce & Hein 2020."""
+    rule = attacker.best
+    version = members("standard" if attacker.early else "rand", attacker.gradient(rule))
+    return Suite(name="standard", entries=tuple(_entry(name, attack, rule) for name, attack in version.items()), cascade=True)
 
 
-def suite(name: str, *, draws: int = 1) -> Suite:
-    """The suite called `name`, its gradients averaged over `draws`. Raises `UnknownName`."""
+def spike(attacker: Attacker, *, steps: int = 100, queries: int = 5000) -> Suite:
+    """The recommended one, to be used without parameters: {SA-PGD, APGD, APGD-T} under every gradient of `Attacker.rules`,
+    transfer from the substitutes, FAB-T, and Square. Each sees the survivors of those before; cheap ones come first."""
+    entries: list[Entry] = []
+    early = attacker.early
+    for rule in attacker.rules:
+        gradient = attacker.gradient(rule)
+        entries.append(_entry("sa-pgd", SAPGD(steps=steps, early_stop=early, gradient=gradient), rule))
+        entries.append(_entry("apgd-ce", APGD(steps=steps, early_stop=early, gradient=gradient), rule))
+    entries += _transfer(attacker)
+    entries += [_entry("apgd-t", apgd_t(steps=steps, gradient=attacker.gradient(rule)), rule) for rule in attacker.rules]
+    entries.append(_entry("fab-t", FAB(steps=steps, gradient=attacker.gradient(attacker.best)), attacker.best))
+    entries.append(Entry(name="square", attack=Square(queries=queries, draws=attacker.draws)))
+    return Suite(name="spike", entries=tuple(entries), cascade=True, repairs=True)
+
+
+def noise(attacker: Attacker) -> Suite:  # noqa: ARG001
+    """Gaussian noise of three sizes and uniform noise of three widths: no attacker, and no evidence against one."""
+    entries = [Entry(name=f"gaussian-{std}", attack=GaussianNoise(std=std)) for std in (0.05, 0.1, 0.2)]
+    entries += [Entry(name=f"uniform-{radius}", attack=UniformNoise(radius=radius)) for radius in (0.05, 0.1, 0.2)]
+    return Suite(name="noise", entries=tuple(entries))
+
+
+def common(attacker: Attacker) -> Suite:  # noqa: ARG001
+    """The 15 corruptions of CIFAR-10-C at severities 1, 3 and 5: no attacker. SOURCE: Hendrycks & Dietterich 2019."""
+    entries = [Entry(name=f"{n}-{s}", attack=Corruption(name=n, severity=s)) for n in NAMES for s in (1, 3, 5)]
+    return Suite(name="common", entries=tuple(entries))
+
+
+def checks(attacker: Attacker) -> Suite:
+    """What the suspicions compare: one step and many, twenty and a hundred, balls up to the whole range, two gradient rules,
+    random search, Square and transfer. Each on every image, so that they can be compared."""
+    own, rate = BPTT(), RateGradient()
+
+    def pgd(steps: int, rule: GradientRule) -> PGD:
+        gradient = attacker.gradient(rule)
+        return PGD(steps=steps, step_fraction=2.5 / steps, early_stop=attacker.early, gradient=gradient)
+
+    entries = [_entry("fgsm", fgsm(gradient=attacker.gradient(own)), own)]
+    entries += [_entry(f"pgd-{steps}", pgd(steps, own), own) for steps in (20, 100)]
+    entries += [_entry("pgd-20", pgd(20, rate), rate)]
+    entries += [Entry(name=f"pgd-20@{radius:g}/{rule_name(own)}", attack=pgd(20, own), radius=radius) for radius in (0.5, 2, 4)]
+    entries.append(Entry(name=f"pgd-20@range/{rule_name(own)}", attack=pgd(20, own), radius=None))
+    entries += [Entry(name="random-search", attack=RandomSearch(points=200, draws=attacker.draws))]
+    entries += [Entry(name="square", attack=Square(queries=1000, draws=attacker.draws)), *_transfer(attacker)]
+    return Suite(name="checks", entries=tuple(entries))
+
+
+SUITES: dict[str, Callable[[Attacker], Suite]] = {
+    "paper": paper, "quick": quick, "standard": standard, "spike": spike, "noise": noise, "common": common, "checks": checks,
+}  # fmt: skip
+
+TUNED = frozenset({"standard", "spike"})
+"""The suites that ask which constants and which rule suit the model best."""
+
+
+def suite(name: str, *, draws: int = 1, attacker: Attacker | None = None) -> Suite:
+    """The suite called `name`, its gradients averaged over `draws`, or as `attacker` knows. Raises `UnknownName`."""
     if name not in SUITES:
         raise UnknownName(unknown("suite", name, SUITES))
-    return SUITES[name](draws=draws)
+    return SUITES[name](attacker or Attacker(draws=draws))
+
+
+def _entry(name: str, attack: Attack, rule: GradientRule) -> Entry:
+    entry = Entry(name=name, attack=attack)
+    return entry if entry.gradient is None else entry.model_copy(update={"name": f"{name}/{rule_name(rule)}"})
+
+
+def _transfer(attacker: Attacker) -> list[Entry]:
+    """Momentum carries over to other networks better than the last digit of a loss does. SOURCE: Dong 2018."""
+    crafted = mifgsm(steps=20, step_fraction=0.125, gradient=attacker.gradient(None))
+    return [Entry(name=f"transfer-{name}", attack=crafted, substitute=name) for name in attacker.substitutes]

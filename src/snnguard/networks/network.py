@@ -26,11 +26,13 @@ class Network(Choice):
     """Everything about a network that is not the data set's business. Defenses change it through `design`.
 
     `residual` None leaves the merge to the architecture; `tdbn_threshold` None takes the neuron's threshold. `input_noise`
-    is the standard deviation of Gaussian noise, in raw units, that is added to every image in every call.
+    is the standard deviation of Gaussian noise, in raw units, that is added to every image in every call. Without `spiking`
+    it is the ANN twin: the same layers with rectified linear units in place of the neurons.
     """
 
     name: str = "vgg11"
     steps: int = Field(default=4, ge=1)
+    spiking: bool = True
     neuron: LIF = LIF()
     encoder: Encoder = Direct()
     input_noise: float = Field(default=0.0, ge=0)
@@ -59,6 +61,8 @@ class Plan:
     image_shape: tuple[int, int, int]
 
     def neuron(self) -> nn.Module:
+        if not self.network.spiking:
+            return nn.ReLU()
         return self.network.neuron.build(steps=self.network.steps)
 
     def norm(self, channels: int, *, alpha: float = 1.0) -> nn.Module:

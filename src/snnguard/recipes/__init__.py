@@ -4,6 +4,7 @@ from .certified import Certified, certify
 from .judge import judge
 from .recipe import Recipe, get, names, overridden, read, recipe
 from .run import Run, build, open_run, start, train
+from .substitute import substitute, substitutes
 
 __all__ = [
     "Certified",
@@ -19,5 +20,7 @@ __all__ = [
     "read",
     "recipe",
     "start",
+    "substitute",
+    "substitutes",
     "train",
 ]

@@ -1,23 +1,30 @@
 """A trained run, judged: verdicts, membranes, curve and pictures in one record."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from snnguard import rng
 from snnguard.analysis import membranes
 from snnguard.attacks import PGD, InputGradient, Model
 from snnguard.data import Dataset, load
-from snnguard.evaluation import curve, evaluate, gather, pictures, suite
+from snnguard.evaluation import Attacker, Shard, curve, evaluate, gather, pictures, suite, tune
 from snnguard.evaluation.evaluate import Report
 from snnguard.evaluation.partial import clear
+from snnguard.evaluation.suites import TUNED
 from snnguard.record import Curve, Picture, Record
 from snnguard.training import resolve_device
 
 from .recipe import Recipe
 from .run import Run
+from .substitute import substitutes
+
+HELD_OUT = 64
+"""How many images the attacker tunes on."""
 
 CURVE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 """Radii of the curve, as shares of the threat's eps."""
@@ -26,13 +33,16 @@ CURVE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 def judge(
     run: Run, *, suite_name: str = "paper", images: int | None = None, split: str = "test", seed: int = 0,
     draws: int | None = None, batch_size: int = 128, dataset: Dataset | None = None, report: Report | None = None,
-    out: Path | None = None, exhibits: bool = True,
+    out: Path | None = None, exhibits: bool = True, shard: Shard | None = None,
 ) -> Record:  # fmt: skip
     """Judges the network of a run on the first `images` of a split and saves the record as `evaluation.json`.
 
     The test split is for the last word; choose hyper-parameters with `split="validation"` (saved under its own name).
-    A random network is attacked with gradients averaged over `draws` (default 10). Without `exhibits` the record has the
-    verdicts and the membranes alone: no curve and no pictures, which cost as much as a few attacks.
+    A random network is attacked with gradients averaged over `draws` (default 10). A suite that asks which constants suit
+    the model tunes them on `HELD_OUT` validation images, or on training images where the validation images are judged, and
+    notes it. Substitutes that `snnguard substitute` has trained for the run take part. With a `shard` only its share of
+    the images is judged; `evaluation.merged` puts the parts together. Without `exhibits` the record has the verdicts and the
+    membranes alone: no curve and no pictures, which cost as much as a few attacks.
     """
     recipe = run.recipe
     dataset = dataset or load(recipe.data)
@@ -40,16 +50,29 @@ def judge(
     model, checksum = run.model(dataset)
     model.to(device)
     part = dataset.test if split == "test" else dataset.validation
-    chosen = slice(0, images or len(part))
+    asked = torch.arange(min(images or len(part), len(part)))
+    chosen = asked if shard is None else asked[shard.index :: shard.of]
     x, y = part.pixels(chosen, device), part.labels[chosen].to(device)
     draws = draws or (10 if model.stochastic else 1)
+    others = {name: other.to(device) for name, other in substitutes(run, dataset).items()}
+    attacker, notes = Attacker(draws=draws, substitutes=tuple(others)), {}
+    if suite_name in TUNED:
+        held = dataset.validation if split == "test" else dataset.train
+        first = slice(0, HELD_OUT)
+        attacker, tuning = tune(
+            model, held.pixels(first, device), held.labels[first].to(device), threat=recipe.threat, draws=draws,
+            seed=rng.derive(seed, "tuning"), substitutes=tuple(others),
+        )  # fmt: skip
+        notes["tuning"] = tuning.to_json()
+    if shard is not None:
+        notes["shard"] = {"index": shard.index, "of": shard.of}
     record = evaluate(
-        model, x, y, suite=suite(suite_name, draws=draws), threat=recipe.threat, seed=seed, name=recipe.name,
-        labels=dataset.labels, required=recipe.defense.adaptive(), batch_size=batch_size, partial=run.folder,
-        report=report,
+        model, x, y, suite=suite(suite_name, attacker=attacker), substitutes=others,
+        threat=recipe.threat, seed=seed, name=recipe.name, labels=dataset.labels, required=recipe.defense.adaptive(),
+        batch_size=batch_size, partial=run.folder, report=report,
         provenance=gather(
             seed=seed, recipe=shareable(recipe), weights=checksum,
-            data=f"{dataset.describe()}; judged: {len(x)} {split} images",
+            data=f"{dataset.describe()}; judged: {len(asked)} {split} images" + (shard.suffix if shard else ""),
         ),
     )  # fmt: skip
     probe, seed = slice(0, 256), rng.derive(seed, "exhibits")
@@ -57,9 +80,19 @@ def judge(
         layers = tuple(membranes(model, x[probe]))
     shown = _shown(model, x, y, recipe=recipe, labels=dataset.labels, seed=seed, draws=draws) if exhibits else ((), ())
     record = record.with_exhibits(membranes=layers, curves=shown[0], pictures=shown[1], epochs=tuple(run.epochs()))
-    record.save(out or run.folder / ("evaluation.json" if split == "test" else f"evaluation-{split}.json"))
+    record = replace(record, notes=notes)
+    record.save(out or run.folder / file_name(suite_name, split, shard))
     clear(run.folder)
     return record
+
+
+def file_name(suite_name: str, split: str, shard: Shard | None) -> str:
+    """`evaluation.json` for the papers' suite on the test split; others say what they are."""
+    parts = ["evaluation"]
+    parts += [suite_name] if suite_name not in ("paper", "quick") else []
+    parts += [split] if split != "test" else []
+    parts += [f"shard-{shard.index}-of-{shard.of}"] if shard else []
+    return "-".join(parts) + ".json"
 
 
 def _shown(

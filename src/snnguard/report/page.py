@@ -106,7 +106,7 @@ def _attack(record: Record, result: AttackResult) -> dict[str, Any]:
         "accuracy": full(result.accuracy),
         "kept": f"{result.correct.hits}/{len(result.correct)}",
         "success": full(result.success(record.clean)),
-        "turned": f"{record.clean.hits - (record.clean & result.correct).hits}/{record.clean.hits}",
+        "turned": _turned(record, result),
         "linf": f"{result.mean_linf * 255:.2f}/255" if unit else f"{result.mean_linf:.4g}",
         "l2": f"{result.mean_l2:.3g}",
         "zero": "–" if zero is None else f"{100 * zero:.1f} %",
@@ -114,6 +114,11 @@ def _attack(record: Record, result: AttackResult) -> dict[str, Any]:
         "seed": result.seed,
         "seconds": f"{result.seconds:.1f}",
     }
+
+
+def _turned(record: Record, result: AttackResult) -> str:
+    attacked = record.clean.hits if result.attacked is None else result.attacked
+    return f"{attacked - (record.clean & result.correct).hits}/{attacked}"
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> list[str]:

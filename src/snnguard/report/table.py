@@ -133,16 +133,16 @@ def console(records: Sequence[Record]) -> Screen:
 def markdown(records: Sequence[Record]) -> str:
     """The condensed table in GitHub's Markdown, with the list of suspicions below it."""
     table = rows(records, condensed=True)
-    headings = ["accuracy in %", *(_escape(h) for h in _headings(table))]
+    headings = ["accuracy in %", *(escaped(h) for h in _headings(table))]
     lines = [_line(headings), _line(["---", *["---:"] * (len(headings) - 1)])]
     for row in table.rows:
         cells = [" ".join([*cell.brief, *cell.marks]).strip() if cell else "–" for cell in table.cells(row)]
-        lines.append(_line([" ".join([_escape(row.name), *row.marks]), *cells]))
-    lines += ["", " ".join([WHISKER, *map(_escape, table.caption)])]
+        lines.append(_line([" ".join([escaped(row.name), *row.marks]), *cells]))
+    lines += ["", " ".join([WHISKER, *map(escaped, table.caption)])]
     if table.notes:
         lines.append("")
         for note in table.notes:
-            lines += [f"- {note.mark} `{note.code}`: {_escape(n)}: {_escape(m)}" for n, m in note.messages]
+            lines += [f"- {note.mark} `{note.code}`: {escaped(n)}: {escaped(m)}" for n, m in note.messages]
     return "\n".join(lines) + "\n"
 
 
@@ -245,5 +245,6 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that Markdown takes literally."""
     return re.sub(r"([\\`*_{}\[\]<>|#~!$])", r"\\\1", text.replace("&", "&amp;"))

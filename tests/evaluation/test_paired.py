@@ -1,0 +1,53 @@
+"""Comparisons against scipy and by hand."""
+
+from dataclasses import replace
+from math import comb
+
+import pytest
+
+from snnguard.errors import RequestError
+from snnguard.evaluation import gather, paired
+from snnguard.evaluation.paired import over_seeds
+from snnguard.record import AttackResult, Flags, Record
+
+
+def record(stands: str, *, name: str = "toy", data: str = "the same images") -> Record:
+    """A record whose images stand (1) or fall (0) under its only attack, all being right clean."""
+    flags = Flags(tuple(c == "1" for c in stands))
+    result = AttackResult(name="pgd", attack={"bounded": True}, rule="bptt", correct=flags, seed=0, seconds=0.0)
+    return Record(
+        name=name, threat={}, suite="toy", labels=(), clean=Flags((True,) * len(flags)), attacks=(result,), suspicions=(),
+        provenance=replace(gather(seed=0), data=data),
+    )  # fmt: skip
+
+
+def test_mcnemar_by_hand() -> None:
+    found = paired(record("1111110000"), record("1000001000"))
+    assert (found.only_one, found.only_other, found.total) == (5, 1, 10)
+    assert found.difference == pytest.approx(-0.4)
+    # Two sides of a fair coin thrown six times: as uneven as five to one, or more.
+    assert found.p == pytest.approx(2 * (comb(6, 0) + comb(6, 1)) / 2**6)
+    assert paired(record("1000001000"), record("1111110000")).p == found.p
+
+
+def test_the_same_verdicts_prove_nothing() -> None:
+    assert paired(record("1010"), record("1010")).p == 1
+    assert paired(record("1010"), record("0101"), attack="clean").p == 1
+    assert paired(record("1111111111"), record("0000000000"), attack="pgd").p == pytest.approx(2 / 2**10)
+
+
+def test_other_images_are_refused() -> None:
+    with pytest.raises(RequestError, match="not judged on the same images"):
+        paired(record("10"), record("10", data="others"))
+    with pytest.raises(RequestError, match="not judged on the same images"):
+        paired(record("10"), record("101"))
+    with pytest.raises(RequestError, match="no attack 'cw'"):
+        paired(record("10"), record("10"), attack="cw")
+
+
+def test_seeds() -> None:
+    spread = over_seeds([record("1100"), record("1110"), record("1000")])
+    assert (spread.mean, spread.std, spread.runs) == (pytest.approx(0.5), pytest.approx(0.25), 3)
+    assert over_seeds([record("1100")]).std is None
+    with pytest.raises(RequestError):
+        over_seeds([])
