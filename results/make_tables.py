@@ -3,6 +3,7 @@
     <!-- table: results/cifar10-slim/*.json -->        accuracies under the attacks
     <!-- mechanism: results/cifar10-slim/*.json -->    where the membrane potentials lie
     <!-- grid: results/digits-grid/*.json -->          one line per defense: alone, and after adversarial training
+    <!-- order: results/cifar10-slim/*.json -->        the papers' PGD-7 beside ours, in the papers' order
     <!-- certificates: results/certificates/*.json -->    certified accuracy beside attacks on the same classifier
     <!-- defenses: all -->                             every defense: source, what it changes, cost; then its equation
     ...
@@ -11,6 +12,7 @@
 Run: make tables. With --check it changes nothing and exits with 1 if a table is not what the records say.
 """
 
+import csv
 import json
 import re
 import sys
@@ -24,9 +26,10 @@ from snnguard.defenses.catalogue import catalogue, equation
 from snnguard.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "results/published/mpd-sgr-table-1-vgg11.csv"
 PAGES = ("README.md", "docs/results.md", "docs/defenses.md")
 BLOCK = re.compile(
-    r"(<!-- (?P<kind>table|mechanism|grid|certificates|defenses): (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>table|mechanism|grid|order|certificates|defenses): (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
 
 
@@ -78,6 +81,32 @@ def _cells(record: Record | None, letters: dict[str, str]) -> list[str]:
     return [*shares, marks]
 
 
+def order(records: Sequence[Record]) -> str:
+    """The published PGD-7 accuracies, the highest first, beside ours of the same method and training."""
+    ours: dict[tuple[str, str], Record] = {}
+    for record in records:
+        parts = [part["kind"] for part in _parts(record.provenance.recipe["defense"])]
+        training = "adversarial" if "at" in parts else "vanilla"
+        method = "+".join(part for part in parts if part not in ("at", "convex-residuals"))  # RAT's merge; VGG has none
+        ours[training, "rat" if (training, method) == ("adversarial", "reg") else method] = record
+    with PUBLISHED.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["attack"] == "pgd7"]
+    lines = ["| | published PGD-7 | ours: clean | PGD-7 | worst case |", "|---|---:|---:|---:|---:|"]
+    for row in sorted(rows, key=lambda row: (row["training"] != "vanilla", -float(row["accuracy"]))):
+        name = f"{'AT + ' if row['training'] == 'adversarial' else ''}{row['method'].upper()}".replace("AT + RAT", "RAT")
+        record = ours.get((row["training"], row["method"]))
+        cells = ["", "", ""]
+        if record is not None:
+            shares = (record.accuracy, record.find("pgd-7/bptt").accuracy, record.worst)
+            cells = [f"{100 * share.point:.1f}" for share in shares]
+        lines.append(f"| {name} | {float(row['accuracy']):.2f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _parts(defense: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(defense["parts"]) if defense["kind"] == "stack" else [defense]
+
+
 def certificates(found: Sequence[dict[str, Any]]) -> str:
     """Per network and L2 radius: what is certified, and what each attack on the same smoothed classifier leaves."""
     attacks = list(found[0]["empirical"])
@@ -122,7 +151,7 @@ def filled(text: str) -> str:
         if match["kind"] == "certificates":
             return f"{match[1]}\n{certificates([json.loads(path.read_text()) for path in paths])}\n\n{match[4]}"
         records = [Record.load(path) for path in paths]
-        made = {"table": accuracies, "mechanism": mechanism, "grid": grid}[match["kind"]](records)
+        made = {"table": accuracies, "mechanism": mechanism, "grid": grid, "order": order}[match["kind"]](records)
         return f"{match[1]}\n{made}\n\n{match[4]}"
 
     return BLOCK.sub(table, text)
