@@ -39,7 +39,11 @@ def test_an_answer_is_the_lead_and_whether_the_aim_is_reached() -> None:
 def test_over_several_draws_the_leads_are_averaged_and_the_majority_decides() -> None:
     x, y = torch.zeros(1, 1, 1, 1), Aim(torch.tensor([0]))
     up, down = torch.tensor([[0.0, 1.0]]), torch.tensor([[4.0, 0.0]])
-    for answers, lead, reached in (([up, down], -1.5, False), ([up, up, down], -2 / 3, True), ([down, down, up], -7 / 3, False)):
+    for answers, lead, reached in (
+        ([up, down], -1.5, False),
+        ([up, up, down], -2 / 3, True),
+        ([down, down, up], -7 / 3, False),
+    ):
         answer = Queries(asked(answers), 1, draws=len(answers))(x, y)
         assert float(answer.lead) == pytest.approx(lead)
         assert bool(answer.reached) is reached

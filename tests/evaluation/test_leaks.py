@@ -15,7 +15,7 @@ from snnguard.neurons import RateGradient
 from snnguard.record import Record
 from snnguard.threat import Linf
 
-EPS = Linf(eps=0.3)
+EPS = Linf(eps=0.2)
 
 
 class Membranes(nn.Module):

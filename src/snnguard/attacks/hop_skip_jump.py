@@ -118,7 +118,7 @@ class _Walk:
             self.live = live[distance > self.threat.eps]
 
     def _halvings(self) -> int:
-        """After how many bisections the threshold of the paper is reached; at least ten, and no more than the numbers resolve."""
+        """Bisections until the threshold of the paper is reached; at least ten, and no more than the numbers resolve."""
         threshold = self.pixels ** (-2.0 if isinstance(self.threat, Linf) else -1.5)
         return math.ceil(-math.log2(min(max(threshold, torch.finfo(self.x.dtype).eps), 2**-10)))
 

@@ -165,7 +165,8 @@ def window(side: int) -> Tensor:
     """Two bumps, one up and one down, that share a square [side, side]; of length 1."""
     half = side // 2
     both = torch.cat([bump(half, side), -bump(side - half, side)])
-    return both / both.norm()
+    unit: Tensor = both / both.norm()
+    return unit
 
 
 def bump(height: int, width: int) -> Tensor:
