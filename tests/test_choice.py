@@ -23,7 +23,7 @@ from snnguard.threat import L2, Linf, Threat
 from snnguard.training import Optimiser, Training
 
 FAMILIES = [Attack, Loss, Defense, Encoder, Dynamics, GradientRule, Surrogate, Threat, Optimiser]
-NEEDED = {"linf": {"eps": 0.1}, "l2": {"eps": 0.5}}
+NEEDED = {"linf": {"eps": 0.1}, "l2": {"eps": 0.5}, "ensemble": {"attacks": ["pgd", "square"]}}
 """The only fields without a default, by kind."""
 
 
