@@ -189,8 +189,9 @@ class Provenance:
 class Record:
     """One judged model. `epochs` are the lines of its `metrics.jsonl`, if it was trained here.
 
-    In a `cascade` each attack saw only what those before it had left. `measures` are what was measured of the model beside the
-    attacks, by name; `passed` the checks that found nothing, `suspicions` those that did.
+    In a `cascade` each attack saw only what those before it had left; with `repairs` the attacker mended what hid the model's
+    gradient. `measures` are what was measured of the model beside the attacks, by name; `passed` the checks that found
+    nothing, `suspicions` those that did.
     """
 
     name: str
@@ -203,6 +204,7 @@ class Record:
     provenance: Provenance
     stochastic: bool = False
     cascade: bool = False
+    repairs: bool = False
     measures: dict[str, float] = field(default_factory=dict)
     passed: tuple[Suspicion, ...] = ()
     membranes: tuple[Membrane, ...] = ()
@@ -274,6 +276,7 @@ class Record:
                 ),
                 suspicions=tuple(Suspicion(**entry) for entry in data["suspicions"]),
                 cascade=data.get("cascade", False),
+                repairs=data.get("repairs", False),
                 measures=data.get("measures", {}),  # records made before they were measured have none
                 passed=tuple(Suspicion(**entry) for entry in data.get("passed", ())),
                 provenance=Provenance(**data["provenance"]),

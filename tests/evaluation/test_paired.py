@@ -41,6 +41,8 @@ def test_other_images_are_refused() -> None:
         paired(record("10"), record("10", data="others"))
     with pytest.raises(RequestError, match="not judged on the same images"):
         paired(record("10"), record("101"))
+    with pytest.raises(RequestError, match="judged under other threats"):
+        paired(record("10"), replace(record("10"), threat={"kind": "linf", "eps": 0.1}))
     with pytest.raises(RequestError, match="no attack 'cw'"):
         paired(record("10"), record("10"), attack="cw")
 

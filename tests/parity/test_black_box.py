@@ -1,8 +1,9 @@
 """Attacks without gradients against torchattacks and adversarial-robustness-toolbox (ART), at equal numbers of queries.
 
-On digits of 16 x 16 in three equal channels, because the peers are weaker on 8 x 8 for reasons of their own: no square of
-theirs touches the last row and column (a quarter of such an image), and of one channel every second proposal of torchattacks
-paints what is there already. There ours only has to be no weaker.
+On digits of 16 x 16 in three equal channels, because the peers are weaker on 8 x 8: no square of theirs touches the last row
+and column, a quarter of such an image. (Held to the same places, Square leaves 0.77 and 0.67 standing where torchattacks
+leaves 0.76 and 0.65.) ART moreover keeps the start only where it lowers the loss, and stays behind in L2 at either size.
+There ours only has to be no weaker.
 """
 
 import math
@@ -76,10 +77,21 @@ def square_by_torchattacks(victim: Victim, threat: Threat, seed: int) -> Tensor:
     return torchattacks.Square(model, norm=norm, eps=threat.eps, n_queries=QUERIES, seed=seed)(x, y)
 
 
+class Single(nn.Module):
+    """In single precision, whatever comes: ART asks in double in the course of HopSkipJump."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x.float())
+
+
 def estimator(victim: Victim) -> PyTorchClassifier:
     model, x, _ = victim
     return PyTorchClassifier(
-        model, loss=nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=10, clip_values=(0.0, 1.0),
+        Single(model), loss=nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=10, clip_values=(0.0, 1.0),
         device_type="cpu",
     )  # fmt: skip
 
@@ -122,7 +134,7 @@ def test_square_breaks_as_many_at_as_many_queries(peer: Peer, side: int, norm: i
     )  # fmt: skip
     assert 0.1 < own < 0.95  # else the comparison says nothing
     assert own <= other + 0.005
-    if side == 16:
+    if side == 16 and (peer, threat.kind) != (square_by_art, "l2"):
         assert abs(own - other) <= width
 
 
@@ -131,7 +143,7 @@ def test_hop_skip_jump_comes_as_close(threat: Threat, victims: dict[int, Victim]
     model, x, y = victims[8]
     victim, steps = (model, x[:60], y[:60]), 10
     peer = evasion.HopSkipJump(estimator(victim), norm=np.inf if threat.kind == "linf" else 2, max_iter=steps, verbose=False)
-    theirs = generated(peer, victim, 0)
+    theirs = generated(peer, victim, 0).float()
     for name, probe in (("of the paper", None), ("of its own", HopSkipJump().probe)):
         x_adv = HopSkipJump(steps=steps, probe=probe, early_stop=False)(*victim, threat=threat, seed=0)
         both = (model(x_adv).argmax(1) != victim[2]) & (model(theirs).argmax(1) != victim[2])

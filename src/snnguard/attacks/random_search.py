@@ -21,7 +21,7 @@ class RandomSearch(Attack, kind="random-search"):
     Every second point is uniform in the ball; the others lie at its edge: a corner in Linf, a uniform direction of length
     eps in L2. Where it finds what an attack with gradients does not, the gradients are masked. `early_stop` takes a sample
     out at its first success; with `draws` > 1 the model counts as random, leads are averaged and no sample leaves.
-    SOURCE: Athalye 2018, section 3.1 (they take 10^5 points where a weaker attack fails).
+    SOURCE: Athalye 2018, section 3.1; they take 10^5 points and more.
     """
 
     points: int = Field(default=1000, ge=1)

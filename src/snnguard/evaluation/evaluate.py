@@ -97,7 +97,8 @@ def evaluate(
     record = Record(
         name=name, threat=threat.to_json(), suite=suite.name, labels=tuple(labels), clean=clean,
         attacks=tuple(_with_share(result, measures) for result in results), suspicions=(), measures=measures,
-        stochastic=judge.stochastic, cascade=suite.cascade, provenance=provenance or gather(seed=seed),
+        stochastic=judge.stochastic, cascade=suite.cascade, repairs=suite.repairs,
+        provenance=provenance or gather(seed=seed),
     )  # fmt: skip
     raised, passed = examine(record)
     return replace(record, suspicions=raised, passed=passed)

@@ -32,13 +32,15 @@ def paired(one: Record, other: Record, *, attack: str | None = None) -> Paired:
     """Compares two records image by image: their worst cases, or what stands under the attack of that name ("clean": none).
 
     SOURCE: McNemar 1947, in the exact form of the binomial test on the images where the models differ. Raises
-    `RequestError` if the records are not of the same images.
+    `RequestError` if the records are not of the same images and the same threat.
     """
     if len(one.clean) != len(other.clean) or one.provenance.data != other.provenance.data:
         raise RequestError(
             f"{one.name} and {other.name} were not judged on the same images: "
             f"{one.provenance.data or len(one.clean)}; {other.provenance.data or len(other.clean)}"
         )
+    if one.threat != other.threat:
+        raise RequestError(f"{one.name} and {other.name} were judged under other threats: {one.threat}; {other.threat}")
     first, second = (_standing(record, attack) for record in (one, other))
     pairs = list(zip(first.values, second.values, strict=True))
     only_one, only_other = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)

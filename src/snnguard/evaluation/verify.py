@@ -49,7 +49,7 @@ def verify(
         for r in record.attacks
         if not _by_transfer(r)
     )
-    suite = Suite(name=record.suite, entries=entries, cascade=record.cascade, repairs=record.suite == "spike")
+    suite = Suite(name=record.suite, entries=entries, cascade=record.cascade, repairs=record.repairs)
     draws = max((r.eval_draws for r in record.attacks), default=1)
     found = evaluate(
         model, x[chosen], y[chosen], suite=suite, threat=Threat.parse(record.threat), seed=record.provenance.seed,
