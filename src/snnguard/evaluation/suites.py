@@ -57,7 +57,7 @@ class Attacker(Choice):
 
     @property
     def rules(self) -> tuple[GradientRule, ...]:
-        """The documented list of gradients that `spike` tries, the strongest first (docs/attacks.md has the ablation)."""
+        """The documented list of gradients that `spike` tries, in the order in which they are tried."""
         widths = (BPTT(surrogate=ATan(alpha=2)), BPTT(surrogate=Triangle(gamma=0.5)))
         return (self.assg, BPTT(), *widths, RateGradient(), self.hart)
 
