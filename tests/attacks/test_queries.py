@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from snnguard.attacks import Aim
-from snnguard.attacks.queries import Dice, Queries, Search
+from snnguard.attacks.queries import Queries, Search, Throws
 from snnguard.errors import InvalidInput
 
 
@@ -118,19 +118,19 @@ def test_with_draws_nothing_is_won_and_nobody_leaves() -> None:
 
 def test_random_numbers_belong_to_the_sample_however_many_are_left() -> None:
     x = torch.arange(4.0).reshape(4, 1)
-    whole, few = Dice(x, 1, count=3), Dice(x[1:3], 1, count=3)
+    whole, few = Throws(x, 1, count=3), Throws(x[1:3], 1, count=3)
     both, one = torch.arange(4), torch.tensor([1])
     for query in range(250):
-        everyone = whole.throw(both if query < 90 else both[1:3])
-        some = few.throw(torch.arange(2) if query < 150 else one)
+        everyone = whole.take(both if query < 90 else both[1:3])
+        some = few.take(torch.arange(2) if query < 150 else one)
         expected = everyone[1:3] if query < 90 else everyone
         assert torch.equal(some, expected if query < 150 else expected[1:])
     assert everyone.dtype == torch.float64
 
 
 def test_random_numbers_are_uniform_and_fresh() -> None:
-    dice = Dice(torch.arange(8.0).reshape(8, 1), 1, count=5)
-    numbers = torch.stack([dice.throw(torch.arange(8)) for _ in range(300)])
+    throws = Throws(torch.arange(8.0).reshape(8, 1), 1, count=5)
+    numbers = torch.stack([throws.take(torch.arange(8)) for _ in range(300)])
     assert len(numbers.flatten().unique()) == numbers.numel()
     assert 0 <= numbers.min() < 0.001
     assert 0.999 < numbers.max() < 1

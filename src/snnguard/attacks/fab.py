@@ -31,13 +31,13 @@ class FAB(Attack, kind="fab"):
 
     The closest success is returned if it lies in the ball. `early_stop` ends a sample's run as soon as one does; without
     it the search for a closer one goes on. What lies outside is cut back to the ball, where AutoAttack returns the clean
-    image: never worse to judge, and now and then a success, as what is found lies up to 1 % beyond the boundary. Where
+    image: never worse to judge, and now and then a success, as what is found lies a little beyond the boundary. Where
     nothing succeeds, the point of the largest lead is treated alike. Of `gradient`, rule and draws are used, not the loss.
 
     With `gradient.draws` > 1 the model counts as random: no look ends a run, and since the closest point sits where the
     coin falls either way, the rest of the radius is spent in its direction if that raises the mean lead.
     SOURCE: Croce & Hein 2020 (FAB), algorithm 1; its defaults, and 9 target classes as in AutoAttack's FAB-T.
-    DEVIATION: no final search on the line to the clean image, which AutoAttack leaves out as well: it gains that 1 %, and
+    DEVIATION: no final search on the line to the clean image, which AutoAttack leaves out as well: it gains that little, and
     ends on the boundary itself, where rounding may undo the success. Restarts begin inside their ball, not on its surface;
     a sample without any gradient stays where it is. The step believes the size of the gradient: under a surrogate far from
     the slope of the logits it leaps too far or creeps, and attacks that use the sign alone say more.

@@ -41,9 +41,9 @@ class HopSkipJump(Attack, kind="hop-skip-jump"):
     the ball. With `draws` > 1 the model counts as random: the majority of the draws answers, and no sample leaves.
     SOURCE: Chen 2020, algorithms 1 and 2; 50 steps, 100 evaluations, at most 10,000.
     DEVIATION: the paper's probe is None, for smooth models. A spiking network is a staircase, whose single step is all that
-    so narrow a probe sees: on digits the distances of 0.5 are half as large there, and no larger on a smooth network. The
-    closest point is kept, not the last. The bisection's threshold is the paper's, d^-1.5 or d^-2 in Linf, but at most 2^-10
-    and no finer than the numbers resolve. Coarse noise, since many networks see one class in all noise of pixels.
+    so narrow a probe sees. The closest point is kept, not the last. The bisection's threshold is the paper's, d^-1.5 or d^-2
+    in Linf, but at most 2^-10 and no finer than the numbers resolve. Coarse noise, since many networks see one class in all
+    noise of pixels.
     """
 
     steps: int = Field(default=50, ge=1)

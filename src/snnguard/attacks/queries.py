@@ -77,7 +77,7 @@ def preferred(won: Tensor, lead: Tensor, old_won: Tensor, old_lead: Tensor) -> T
     return (won & ~old_won) | ((won == old_won) & (lead > old_lead))
 
 
-class Dice:
+class Throws:
     """`count` uniform numbers in [0, 1) per sample and query, from a generator of its own for each sample.
 
     Drawn for `CHUNK` queries at a time: the numbers of a sample depend neither on the others nor on who is still there.
@@ -89,7 +89,7 @@ class Dice:
         self.generators, self.thrown = rng.per_sample(x, seed), 0
         self.numbers = torch.zeros(len(x), self.CHUNK, count, dtype=torch.float64, device=x.device)
 
-    def throw(self, live: Tensor) -> Tensor:
+    def take(self, live: Tensor) -> Tensor:
         """The next numbers [n, count] of the samples that are live."""
         at = self.thrown % self.CHUNK
         if at == 0:

@@ -32,8 +32,7 @@ class SPSA(Attack, kind="spsa"):
     `early_stop` takes a sample out at its first success. With `draws` > 1 the model counts as random: leads are averaged
     over the draws and no sample leaves.
     SOURCE: Uesato 2018; their step of 0.01 is 0.32 of eps = 8/255.
-    DEVIATION: delta 0.05 for their 0.01: a spiking network is a staircase, on whose steps a shorter one sees no slope. On
-    digits it is the stronger there, and no weaker on a smooth network.
+    DEVIATION: delta 0.05 for their 0.01: a spiking network is a staircase, on whose steps a shorter one sees no slope.
     """
 
     steps: int = Field(default=100, ge=1)

@@ -16,7 +16,7 @@ from snnguard.threat import L2, Linf, Threat
 from .aim import Aim
 from .attack import Attack
 from .model import Model
-from .queries import Dice, Search, preferred
+from .queries import Search, Throws, preferred
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After which of 10,000 queries the share of a square is halved."""
@@ -78,13 +78,13 @@ class Square(Attack, kind="square"):
         start, side, change, count = LINF if isinstance(threat, Linf) else LENGTHWISE
         search = Search(model, x, aim, draws=self.draws, early_stop=self.early_stop)
         search.offer(start(x, threat, seed))
-        dice = Dice(x, rng.derive(seed, "squares"), count=count + x.shape[1])
+        throws = Throws(x, rng.derive(seed, "squares"), count=count + x.shape[1])
         for query in range(1, self.queries):
             live = search.live
             if len(live) == 0:
                 break
             size = side(share_at(query, queries=self.queries, share=self.share), x)
-            search.offer(change(search.best[live], x[live], threat, size, dice.throw(live)))
+            search.offer(change(search.best[live], x[live], threat, size, throws.take(live)))
         return search
 
     @classmethod
