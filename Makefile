@@ -25,7 +25,7 @@ bench: $(READY)
 
 # Parity with independent libraries, in an environment of its own.
 parity: .venv-parity/.ready
-	.venv-parity/bin/pytest tests/parity
+	.venv-parity/bin/pytest tests/parity --figures benchmarks/parity.json
 
 # The README's results table, made anew from results/.
 tables: $(READY)

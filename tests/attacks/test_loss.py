@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from snnguard.attacks import DLR, Aim, CrossEntropy, InputGradient, Loss, Margin
-from snnguard.errors import InvalidInput
 
 NEGATIVE = torch.tensor([[-1.0, -5.0, -3.0], [-7.0, -2.0, -4.0]])
 
@@ -83,13 +82,12 @@ def test_dlr_is_finite_for_a_silent_network() -> None:
         assert torch.isfinite(gradient).all()
 
 
-def test_dlr_needs_classes_enough() -> None:
+def test_where_there_are_too_few_classes_for_the_ratio_its_numerator_stands_in() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5]])
     y = torch.tensor([0])
-    with pytest.raises(InvalidInput, match="at least 3 classes"):
-        DLR()(torch.zeros(1, 2), Aim(y))
-    with pytest.raises(InvalidInput, match="at least 4 classes"):
-        DLR()(torch.zeros(1, 3), exactly(y))
-    DLR()(torch.zeros(1, 3), Aim(y))
+    assert DLR()(logits[:, :2], Aim(y)).tolist() == [-3.0]
+    assert DLR()(logits, exactly(y)).tolist() == exactly(y).lead(logits).tolist()
+    assert DLR()(logits, Aim(y)).tolist() == pytest.approx([-1.5 / 3])  # three are enough to leave a class
 
 
 def test_dlr_from_a_recipe_gives_the_gradient_of_the_ratio() -> None:

@@ -14,7 +14,7 @@ from snnguard.record import Record
 def test_the_quick_suite(snnguard: Any, run: Path) -> None:
     said = snnguard("evaluate", run, "--suite", "quick", "--images", 8)
     assert said.code == 0
-    record = Record.load(run / "evaluation.json")
+    record = Record.load(run / "evaluation-quick.json")
     assert record.suite == "quick"
     assert len(record.clean) == 8
     assert [a.name for a in record.attacks] == ["fgsm/bptt", "pgd-10/bptt", "fgsm/rate", "pgd-10/rate"]
@@ -62,7 +62,7 @@ def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: P
     stopped = snnguard(*asked)
     assert stopped.code == 130
     assert "run the same command to go on" in stopped.out
-    assert not (run / "evaluation.json").exists()
+    assert not (run / "evaluation-quick.json").exists()
     [kept] = run.glob(".evaluation-*.jsonl")
     assert len([text for text in kept.read_text().splitlines() if text]) >= 2
     kept.write_text(kept.read_text() + '\n{"attack": "fgsm/bp')
@@ -70,7 +70,7 @@ def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: P
     calls.clear()
     assert snnguard(*asked).code == 0
     assert len(calls) == needed - 2
-    whole, found = Record.load(tmp_path / "whole.json"), Record.load(run / "evaluation.json")
+    whole, found = Record.load(tmp_path / "whole.json"), Record.load(run / "evaluation-quick.json")
     assert found.clean == whole.clean
     assert [(a.name, a.correct, a.mean_l2) for a in found.attacks] == [(a.name, a.correct, a.mean_l2) for a in whole.attacks]
     assert not list(run.glob(".evaluation-*"))
@@ -78,5 +78,5 @@ def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: P
 
 def test_the_validation_split(snnguard: Any, run: Path) -> None:
     assert snnguard("evaluate", run, "--suite", "quick", "--images", 4, "--split", "validation").code == 0
-    assert json.loads((run / "evaluation-validation.json").read_text())["clean"]["n"] == 4
-    assert not (run / "evaluation.json").exists()
+    assert json.loads((run / "evaluation-quick-validation.json").read_text())["clean"]["n"] == 4
+    assert not (run / "evaluation-quick.json").exists()

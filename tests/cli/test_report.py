@@ -2,11 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from snnguard.record import Record
 
 
 class Loads(HTMLParser):
@@ -32,7 +35,7 @@ def judged(snnguard: Any, run: Path) -> Path:
 
 def test_a_page_that_loads_nothing_from_elsewhere(snnguard: Any, judged: Path, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "report.html"
-    said = snnguard("report", judged, judged / "evaluation.json", "--out", page, "--title", "A <title>")
+    said = snnguard("report", judged, judged / "evaluation-quick.json", "--out", page, "--title", "A <title>")
     assert said.code == 0
     assert str(page.name) in said.out.replace("\n", "")
     text = page.read_text()
@@ -56,7 +59,7 @@ def test_markdown(snnguard: Any, judged: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_file_of_several_records(snnguard: Any, judged: Path, tmp_path: Path) -> None:
-    record = json.loads((judged / "evaluation.json").read_text())
+    record = json.loads((judged / "evaluation-quick.json").read_text())
     several = tmp_path / "results.json"
     several.write_text(json.dumps({"records": [record, record | {"name": "another"}]}))
     said = snnguard("report", several, "--markdown")
@@ -78,3 +81,11 @@ def test_a_file_that_is_no_record(content: str, snnguard: Any, tmp_path: Path) -
     assert said.code == 2
     assert said.err.startswith("snnguard: ")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_of_a_run_the_papers_record_is_shown_and_otherwise_the_newest(snnguard: Any, judged: Path) -> None:
+    record = Record.load(judged / "evaluation-quick.json")
+    replace(record, name="newer").save(judged / "evaluation-spike.json")
+    assert "newer" in snnguard("report", judged, "--markdown").out
+    replace(record, name="of the paper").save(judged / "evaluation.json")
+    assert "of the paper" in snnguard("report", judged, "--markdown").out

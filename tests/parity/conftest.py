@@ -1,6 +1,8 @@
 """One smooth network and the same images for every library. Install requirements-parity*.lock first (see there)."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,3 +63,28 @@ def gap(record_property: Callable[[str, object], None]) -> Callable[[str, Tensor
         return largest
 
     return measure
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--figures", type=Path, default=None, help="Keep the figures that the tests note in this JSON file.")
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, dict[str, float]]]:
+    """What the tests note, by name; earlier figures of tests that were not run stay in the file."""
+    path: Path | None = request.config.getoption("--figures")
+    kept = json.loads(path.read_text()) if path is not None and path.exists() else {}
+    yield kept
+    if path is not None:
+        path.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+
+
+@pytest.fixture
+def note(figures: dict[str, dict[str, float]]) -> Callable[..., None]:
+    """note(name, figure=value, ...): printed (pytest -s shows it), and kept with `--figures FILE`."""
+
+    def noted(name: str, **values: float) -> None:
+        figures[name] = {key: round(value, 6) for key, value in values.items()}
+        print(f"\n{name}: {figures[name]}", end="")
+
+    return noted

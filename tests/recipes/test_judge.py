@@ -29,7 +29,7 @@ def run(learned: recipes.Run) -> recipes.Run:
 
 def test_a_record_with_exhibits(run: recipes.Run) -> None:
     record = recipes.judge(run, suite_name="quick", batch_size=4)
-    assert Record.load(run.folder / "evaluation.json") == record
+    assert Record.load(run.folder / "evaluation-quick.json") == record
     assert not list(run.folder.glob(".evaluation*"))
     assert len(record.clean) == 8
     assert record.labels == load(run.recipe.data).labels
@@ -46,8 +46,8 @@ def test_a_record_with_exhibits(run: recipes.Run) -> None:
 
 def test_the_validation_split_has_its_own_file(run: recipes.Run) -> None:
     recipes.judge(run, suite_name="quick", images=3, split="validation")
-    assert not (run.folder / "evaluation.json").exists()
-    assert len(Record.load(run.folder / "evaluation-validation.json").clean) == 3
+    assert [path.name for path in run.folder.glob("evaluation*.json")] == ["evaluation-quick-validation.json"]
+    assert len(Record.load(run.folder / "evaluation-quick-validation.json").clean) == 3
 
 
 def test_twice_is_the_same(run: recipes.Run, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_more_images_than_there_are_is_all_of_them(run: recipes.Run, tmp_path: P
     ("suite_name", "split", "shard", "name"),
     [
         ("paper", "test", None, "evaluation.json"),
-        ("quick", "test", None, "evaluation.json"),
+        ("quick", "test", None, "evaluation-quick.json"),
         ("paper", "validation", None, "evaluation-validation.json"),
         ("spike", "test", None, "evaluation-spike.json"),
         ("paper", "test", Shard(index=0, of=2), "evaluation-shard-0-of-2.json"),
@@ -124,6 +124,15 @@ def test_the_whole_of_spike(run: recipes.Run, shortened: None) -> None:
     leads = record.notes["tuning"]["leads"]
     assert len(leads) == 14
     assert f"fab-t/{max(leads, key=leads.__getitem__)}" in [a.name for a in record.attacks]
+
+
+def test_in_full_every_attack_sees_every_image_and_the_worst_case_is_the_same(run: recipes.Run, shortened: None) -> None:
+    cascade = recipes.judge(run, suite_name="spike", images=8, exhibits=False)
+    full = recipes.judge(run, suite_name="spike", images=8, exhibits=False, full=True)
+    assert Record.load(run.folder / "evaluation-spike-full.json") == full
+    assert not full.cascade
+    assert {a.attacked for a in full.attacks} == {full.clean.hits}
+    assert full.worst_flags == cascade.worst_flags
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])

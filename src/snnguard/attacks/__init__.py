@@ -5,6 +5,7 @@ from .apgd import APGD
 from .attack import Attack
 from .carlini_wagner import CW
 from .corruption import Corruption
+from .ensemble import Ensemble, auto_attack
 from .fab import FAB
 from .gradient import Ascent, InputGradient, weight_gradient
 from .hop_skip_jump import HopSkipJump
@@ -31,6 +32,7 @@ __all__ = [
     "Attack",
     "Corruption",
     "CrossEntropy",
+    "Ensemble",
     "GaussianNoise",
     "HopSkipJump",
     "InputGradient",
@@ -42,6 +44,7 @@ __all__ = [
     "Square",
     "UniformNoise",
     "apgd_t",
+    "auto_attack",
     "bim",
     "check_labels",
     "fgsm",

@@ -27,7 +27,7 @@ class APGD(Attack, kind="apgd"):
     `gradient.draws` > 1 the model counts as random: one look proves no success there, so it is the point of highest loss
     (averaged over the draws), and the judge decides. `restarts` are runs from different random starts; a later one sees
     only what the earlier ones did not break. `early_stop` ends a sample's run at its first success; it has no effect where
-    one look proves none. The loss is that of `gradient`: CrossEntropy, or DLR for three classes and more.
+    one look proves none. The loss is that of `gradient`: CrossEntropy or DLR, in AutoAttack.
     SOURCE: Croce & Hein 2020, algorithm 1 and section 4; all defaults are theirs.
     DEVIATION: rises are counted from the loss of the first point on; the published code compares the first one with zero.
     Take 50 steps or more: with fewer the checkpoints come too soon after each other, and plain PGD is often stronger.

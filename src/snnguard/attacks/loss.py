@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnguard.choice import Choice
-from snnguard.errors import InvalidInput
 
 from .aim import Aim
 
@@ -52,23 +51,16 @@ class DLR(Loss, kind="dlr"):
 
     Towards a class t, `Aim.lead` / (z_(1) - (z_(3) + z_(4)) / 2). SOURCE: Croce & Hein 2020, eq. 6 and 7. DEVIATION: where t
     must be reached exactly, the strongest other class stands for the true one in the numerator.
-    Raises `InvalidInput` below three classes (four, towards a class), where the ratio is constant.
+    DEVIATION: below three classes (four, towards a class) there is no such ratio, and `Aim.lead` stands in for it.
     """
 
     def __call__(self, logits: Tensor, aim: Aim) -> Tensor:
-        if aim.reach is None:
-            first, _, third = _largest(logits, 3)
-            return aim.lead(logits) / (first - third + TINY)
-        first, _, third, fourth = _largest(logits, 4)
-        return aim.lead(logits) / (first - (third + fourth) / 2 + TINY)
+        lead, last = aim.lead(logits), 3 if aim.reach is None else 4
+        if logits.shape[1] < last:
+            return lead
+        largest = logits.sort(dim=1, descending=True, stable=True).values
+        return lead / (largest[:, 0] - largest[:, 2:last].mean(1) + TINY)
 
 
 TINY = 1e-12
 """Keeps the ratio finite where all logits are equal, as in a silent network."""
-
-
-def _largest(logits: Tensor, k: int) -> tuple[Tensor, ...]:
-    """The `k` largest logits, each [N]. Raises `InvalidInput` where there are fewer."""
-    if logits.shape[1] < k:
-        raise InvalidInput(f"the DLR loss needs at least {k} classes here, found {logits.shape[1]}; take cross-entropy")
-    return logits.sort(dim=1, descending=True, stable=True).values[:, :k].unbind(1)

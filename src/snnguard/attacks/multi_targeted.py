@@ -36,7 +36,6 @@ class MultiTargeted(Attack, kind="multi-targeted"):
 
     With more than one draw in the inner attack the model counts as random: one look proves no success there, so every
     class is tried and the point with the largest lead over the mean logits of as many draws is kept.
-    DEVIATION: below four classes the targeted DLR does not exist, and z_t - z_y, its numerator, stands in for it.
     A call that is targeted itself runs the inner attack once, towards that target.
     """
 
@@ -66,9 +65,8 @@ class MultiTargeted(Attack, kind="multi-targeted"):
         draws = self._draws()
         clean = predict(model, x, draws=draws)
         check_labels(x, hard(aim.leave), clean.shape[1])
-        attack = self._fit_for(clean.shape[1])
         if aim.reach is not None:
-            return attack.run(model, x, aim, threat, seed)
+            return self.attack.run(model, x, aim, threat, seed)
         best, lead = x.clone(), aim.lead(clean)
         won = aim.reached(clean) & (draws == 1)
         for k, reach in enumerate(wrong_classes(clean, hard(aim.leave), most=self.classes).unbind(1)):
@@ -76,7 +74,7 @@ class MultiTargeted(Attack, kind="multi-targeted"):
             if len(left) == 0:
                 break
             towards = Aim(aim.leave[left], reach[left])
-            x_adv = attack.run(model, x[left], towards, threat, rng.derive(seed, "class", k))
+            x_adv = self.attack.run(model, x[left], towards, threat, rng.derive(seed, "class", k))
             logits = predict(model, x_adv, draws=draws)
             fell, ahead = aim[left].reached(logits) & (draws == 1), aim[left].lead(logits)
             better = fell | (ahead > lead[left])
@@ -86,13 +84,6 @@ class MultiTargeted(Attack, kind="multi-targeted"):
     def _draws(self) -> int:
         found = getattr(self.attack, "draws", 1) if self.gradient is None else self.gradient.draws
         return int(found)
-
-    def _fit_for(self, classes: int) -> Attack:
-        """The inner attack, with a loss that exists for so many classes."""
-        gradient = self.gradient
-        if gradient is None or not isinstance(gradient.loss, DLR) or classes >= 4:
-            return self.attack
-        return self.attack.model_copy(update={"gradient": gradient.model_copy(update={"loss": LEAD})})
 
     @classmethod
     def example(cls) -> Self:

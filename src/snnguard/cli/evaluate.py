@@ -24,8 +24,11 @@ def evaluate(
     draws: Annotated[int | None, typer.Option(min=1, help="Gradient draws for a random network; default 10.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path | None, typer.Option(help="Where the record goes; default RUN/evaluation.json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the record goes; default RUN/evaluation.json, or RUN/evaluation-SUITE.json.")
+    ] = None,
     data_path: Annotated[str | None, typer.Option(help="Where the images lie now, if they were moved.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Of a cascade, every attack on every image.")] = False,
     shard: Annotated[str | None, typer.Option(help="i/n: only every n-th image, from i; see snnguard merge.")] = None,
 ) -> None:
     """Attack trained networks and say what withstands. An interrupted evaluation goes on where it stopped."""
@@ -38,7 +41,7 @@ def evaluate(
     for folder in runs:
         run = recipes.open_run(folder, data_path=data_path)
         records.append(judge_shown(run, suite=suite, images=images, split=split, draws=draws, batch_size=batch_size,
-                                   seed=seed, out=out, shard=part))  # fmt: skip
+                                   seed=seed, out=out, shard=part, full=full))  # fmt: skip
     console.print(report.console(records))
     console.print(report.sentences(records))
     if text := report.warning(records):
@@ -48,6 +51,7 @@ def evaluate(
 def judge_shown(
     run: recipes.Run, *, suite: str = "paper", images: int | None = None, split: str = "test", draws: int | None = None,
     batch_size: int = 128, seed: int = 0, out: Path | None = None, shard: Shard | None = None, exhibits: bool = True,
+    full: bool = False,
 ) -> Record:  # fmt: skip
     """Judges with a progress bar; after Ctrl-C says how to go on, and exits with 130."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -61,7 +65,7 @@ def judge_shown(
         try:
             return recipes.judge(
                 run, suite_name=suite, images=images, split=split, seed=seed, draws=draws, batch_size=batch_size, out=out,
-                report=shown, shard=shard, exhibits=exhibits,
+                report=shown, shard=shard, exhibits=exhibits, full=full,
             )  # fmt: skip
         except KeyboardInterrupt:
             console.print("Stopped; run the same command to go on.")

@@ -34,12 +34,19 @@ def report(
 def read(source: Path) -> list[Record]:
     """The record of a run folder or a file, or the records of a file of several (demo's `results.json`).
 
-    Raises `RequestError`.
+    Of a folder, `evaluation.json`, or where there is none the newest record of another suite. Raises `RequestError`.
     """
-    path = source / "evaluation.json" if source.is_dir() else source
-    if source.is_dir() and not path.exists():
-        raise RequestError(f"{source} has not been judged yet; run: snnguard evaluate {source}")
+    path = _newest(source) if source.is_dir() else source
     data = read_json(path)
     if isinstance(data, dict) and "records" in data:
         return [Record.from_json(entry) for entry in data["records"]]
     return [Record.load(path)]
+
+
+def _newest(run: Path) -> Path:
+    if (path := run / "evaluation.json").exists():
+        return path
+    found = sorted(run.glob("evaluation-*.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RequestError(f"{run} has not been judged yet; run: snnguard evaluate {run}")
+    return found[-1]

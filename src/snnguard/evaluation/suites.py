@@ -1,5 +1,6 @@
 """The suites by name: what each asks of a model, given what the attacker knows of it."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from pydantic import Field
@@ -7,13 +8,16 @@ from pydantic import Field
 from snnguard.attacks import (
     APGD,
     CW,
+    DLR,
     FAB,
     PGD,
     SAPGD,
     Attack,
     Corruption,
+    CrossEntropy,
     GaussianNoise,
     InputGradient,
+    Loss,
     RandomSearch,
     Square,
     UniformNoise,
@@ -23,11 +27,11 @@ from snnguard.attacks import (
     mifgsm,
     rfgsm,
 )  # fmt: skip
-from snnguard.attacks.auto_attack import members
 from snnguard.attacks.corruption import NAMES
+from snnguard.attacks.ensemble import members
 from snnguard.choice import Choice, unknown
 from snnguard.errors import UnknownName
-from snnguard.neurons import ASSG, BPTT, HART, ATan, GradientRule, RateGradient, Triangle
+from snnguard.neurons import ASSG, BPTT, HART, PDSG, ATan, FiredMask, GradientRule, RateGradient, Triangle
 
 from .suite import Entry, Suite, rule_name
 
@@ -37,18 +41,26 @@ PAPER_STEP = 0.01 / (8 / 255)
 RULES: tuple[GradientRule, ...] = (BPTT(), RateGradient())
 
 
+WIDTHS: tuple[GradientRule, ...] = (BPTT(), BPTT(surrogate=ATan(alpha=2)), BPTT(surrogate=Triangle(gamma=0.5)))
+"""Gradients through time: by the training surrogate, by one with long tails, by a narrow one."""
+
+GRADIENTS = {False: 6, True: 2}
+"""Under how many gradients `spike` attacks, the strongest of `Attacker.ranked`: of a deterministic model, and of a random
+one. There AutoAttack asks two attacks only and each gradient costs all its draws; two keep the cost within its fourfold."""
+
+
 class Attacker(Choice):
-    """What the attacker knows before he begins: how many draws a random model needs, the constants that suit this model
-    best and the rule that attacks it best (`tuning.tune` finds them), and which substitutes he has trained."""
+    """What the attacker knows before he begins: how many draws a random model needs, which gradients attack this model best,
+    the strongest first (`tuning.tune` ranks them and finds their constants), and which substitutes he has trained."""
 
     draws: int = Field(default=1, ge=1)
-    assg: ASSG = ASSG()
-    hart: HART = HART()
-    best: GradientRule = BPTT()
+    ranked: tuple[GradientRule, ...] = Field(
+        default=(*WIDTHS, ASSG(), RateGradient(), HART(), PDSG(), FiredMask()), min_length=1
+    )
     substitutes: tuple[str, ...] = ()
 
-    def gradient(self, rule: GradientRule | None) -> InputGradient:
-        return InputGradient(rule=rule, draws=self.draws)
+    def gradient(self, rule: GradientRule | None, loss: Loss | None = None) -> InputGradient:
+        return InputGradient(rule=rule, draws=self.draws, loss=loss or CrossEntropy())
 
     @property
     def early(self) -> bool:
@@ -56,10 +68,8 @@ class Attacker(Choice):
         return self.draws == 1
 
     @property
-    def rules(self) -> tuple[GradientRule, ...]:
-        """The documented list of gradients that `spike` tries, in the order in which they are tried."""
-        widths = (BPTT(surrogate=ATan(alpha=2)), BPTT(surrogate=Triangle(gamma=0.5)))
-        return (self.assg, BPTT(), *widths, RateGradient(), self.hart)
+    def best(self) -> GradientRule:
+        return self.ranked[0]
 
 
 def paper(attacker: Attacker, *, rules: Sequence[GradientRule] = RULES) -> Suite:
@@ -96,17 +106,25 @@ def standard(attacker: Attacker) -> Suite:
 
 
 def spike(attacker: Attacker, *, steps: int = 100, queries: int = 5000) -> Suite:
-    """The recommended one, to be used without parameters: {SA-PGD, APGD, APGD-T} under every gradient of `Attacker.rules`,
-    transfer from the substitutes, FAB-T, and Square. Each sees the survivors of those before; cheap ones come first."""
+    """The recommended one, to be used without parameters: SA-PGD, APGD and APGD-T under each of the `GRADIENTS` that attack
+    this model best, transfer from the substitutes, FAB-T, and Square. Each sees the survivors of those before; cheap ones
+    come first. Of a random model, whose every look costs all draws: APGD on the DLR in place of APGD-T, as in AutoAttack's
+    version for them, no FAB-T, and a twentieth of the queries.
+    """
     entries: list[Entry] = []
-    early = attacker.early
-    for rule in attacker.rules:
+    early, random = attacker.early, not attacker.early
+    rules = attacker.ranked[: GRADIENTS[random]]
+    for rule in rules:
         gradient = attacker.gradient(rule)
         entries.append(_entry("sa-pgd", SAPGD(steps=steps, early_stop=early, gradient=gradient), rule))
         entries.append(_entry("apgd-ce", APGD(steps=steps, early_stop=early, gradient=gradient), rule))
     entries += _transfer(attacker)
-    entries += [_entry("apgd-t", apgd_t(steps=steps, gradient=attacker.gradient(rule)), rule) for rule in attacker.rules]
-    entries.append(_entry("fab-t", FAB(steps=steps, gradient=attacker.gradient(attacker.best)), attacker.best))
+    if random:
+        entries += [_entry("apgd-dlr", APGD(steps=steps, gradient=attacker.gradient(rule, DLR())), rule) for rule in rules]
+    else:
+        entries += [_entry("apgd-t", apgd_t(steps=steps, gradient=attacker.gradient(rule)), rule) for rule in rules]
+        entries.append(_entry("fab-t", FAB(steps=steps, gradient=attacker.gradient(attacker.best)), attacker.best))
+    queries = math.ceil(queries / 20) if random else queries
     entries.append(Entry(name="square", attack=Square(queries=queries, draws=attacker.draws)))
     return Suite(name="spike", entries=tuple(entries), cascade=True, repairs=True)
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from snnguard import rng
 from snnguard.attacks import SAPGD, Aim, InputGradient, Model, check_labels, predict
 from snnguard.errors import InvalidInput
-from snnguard.neurons import ASSG, BPTT, HART, PDSG, FiredMask, GradientRule, neurons_of
+from snnguard.neurons import ASSG, HART, PDSG, FiredMask, GradientRule, RateGradient, neurons_of
 from snnguard.threat import Threat
 
 from .meter import metered
 from .suite import rule_name
-from .suites import Attacker
+from .suites import WIDTHS, Attacker
 
 SHARES = (0.35, 0.4, 0.425, 0.45, 0.475)
 """The shares tried for ASSG. SOURCE: Wang 2025 search [0.35, 0.49] and find 0.41 to 0.465 best."""
@@ -26,6 +26,9 @@ GAMMAS = (0.5, 1.0, 2.0)
 
 STEPS = 20
 """Of SA-PGD per candidate."""
+
+DRAWS = 2
+"""Of a random model, at most: what counts is the order of the candidates, over all images together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,8 @@ def tune(
     """The attacker who knows this model best, found on held-out images `x` [N, *F]: never on those that are judged.
 
     Every candidate is tried by the same short attack, and compared by the mean lead: it tells apart candidates that turn
-    the same images. A model without our neurons has its own gradient alone, and nothing to find out.
+    the same images. Of each family the best constant is kept, and the families are ranked. A model without our neurons has
+    its own gradient alone, and nothing to find out.
     Raises `InvalidInput` without images.
     """
     if len(x) == 0:
@@ -59,21 +63,18 @@ def tune(
     if not (isinstance(model, nn.Module) and neurons_of(model)):
         return plain, Tuning(leads={}, images=len(x), forwards=0, backwards=0, seconds=0.0)
     began = time.perf_counter()
+    families: list[Sequence[GradientRule]] = [
+        [ASSG(share=share) for share in SHARES], [HART(gamma=gamma) for gamma in GAMMAS],
+        *([rule] for rule in (*WIDTHS, RateGradient(), PDSG(), FiredMask())),
+    ]  # fmt: skip
     with metered(model) as cost:
-        shares = {share: ASSG(share=share) for share in SHARES}
-        gammas = {gamma: HART(gamma=gamma) for gamma in GAMMAS}
-        others = [rule for rule in plain.rules if not isinstance(rule, ASSG | HART)]
-        candidates: list[GradientRule] = [*shares.values(), *gammas.values(), *others, PDSG(), FiredMask(), BPTT()]
         leads = {
-            rule: _lead(model, x, y, rule, threat, draws, rng.derive(seed, "tuning"))
-            for rule in dict.fromkeys(candidates)
-        }  # fmt: skip
-    attacker = plain.model_copy(
-        update={
-            "assg": max(shares.values(), key=leads.__getitem__), "hart": max(gammas.values(), key=leads.__getitem__),
-            "best": max(leads, key=leads.__getitem__),
+            rule: _lead(model, x, y, rule, threat, min(draws, DRAWS), rng.derive(seed, "tuning"))
+            for family in families
+            for rule in family
         }
-    )  # fmt: skip
+    found = [max(family, key=leads.__getitem__) for family in families]
+    attacker = plain.model_copy(update={"ranked": tuple(sorted(found, key=leads.__getitem__, reverse=True))})
     return attacker, Tuning(
         leads={rule_name(rule): round(lead, 6) for rule, lead in leads.items()}, images=len(x), forwards=cost.forwards,
         backwards=cost.backwards, seconds=round(time.perf_counter() - began, 3),

@@ -33,7 +33,7 @@ CURVE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 def judge(
     run: Run, *, suite_name: str = "paper", images: int | None = None, split: str = "test", seed: int = 0,
     draws: int | None = None, batch_size: int = 128, dataset: Dataset | None = None, report: Report | None = None,
-    out: Path | None = None, exhibits: bool = True, shard: Shard | None = None,
+    out: Path | None = None, exhibits: bool = True, shard: Shard | None = None, full: bool = False,
 ) -> Record:  # fmt: skip
     """Judges the network of a run on the first `images` of a split and saves the record as `evaluation.json`.
 
@@ -42,7 +42,8 @@ def judge(
     the model tunes them on `HELD_OUT` validation images, or on training images where the validation images are judged, and
     notes it. Substitutes that `snnguard substitute` has trained for the run take part. With a `shard` only its share of
     the images is judged; `evaluation.merged` puts the parts together. Without `exhibits` the record has the verdicts and the
-    membranes alone: no curve and no pictures, which cost as much as a few attacks.
+    membranes alone: no curve and no pictures, which cost as much as a few attacks. With `full` a cascade runs every attack on
+    every image that is right clean: the same worst case for more, with columns that can be compared.
     """
     recipe = run.recipe
     dataset = dataset or load(recipe.data)
@@ -66,8 +67,10 @@ def judge(
         notes["tuning"] = tuning.to_json()
     if shard is not None:
         notes["shard"] = {"index": shard.index, "of": shard.of}
+    chosen_suite = suite(suite_name, attacker=attacker)
+    chosen_suite = chosen_suite.model_copy(update={"cascade": chosen_suite.cascade and not full})
     record = evaluate(
-        model, x, y, suite=suite(suite_name, attacker=attacker), substitutes=others,
+        model, x, y, suite=chosen_suite, substitutes=others,
         threat=recipe.threat, seed=seed, name=recipe.name, labels=dataset.labels, required=recipe.defense.adaptive(),
         batch_size=batch_size, partial=run.folder, report=report,
         provenance=gather(
@@ -81,15 +84,16 @@ def judge(
     shown = _shown(model, x, y, recipe=recipe, labels=dataset.labels, seed=seed, draws=draws) if exhibits else ((), ())
     record = record.with_exhibits(membranes=layers, curves=shown[0], pictures=shown[1], epochs=tuple(run.epochs()))
     record = replace(record, notes=notes)
-    record.save(out or run.folder / file_name(suite_name, split, shard))
+    record.save(out or run.folder / file_name(suite_name, split, shard, full=full))
     clear(run.folder)
     return record
 
 
-def file_name(suite_name: str, split: str, shard: Shard | None) -> str:
+def file_name(suite_name: str, split: str, shard: Shard | None, *, full: bool = False) -> str:
     """`evaluation.json` for the papers' suite on the test split; others say what they are."""
     parts = ["evaluation"]
-    parts += [suite_name] if suite_name not in ("paper", "quick") else []
+    parts += [suite_name] if suite_name != "paper" else []
+    parts += ["full"] if full else []
     parts += [split] if split != "test" else []
     parts += [f"shard-{shard.index}-of-{shard.of}"] if shard else []
     return "-".join(parts) + ".json"

@@ -4,7 +4,9 @@ recipe.json         the resolved recipe; a folder that holds another one is refu
 metrics.jsonl       one line per epoch
 state.safetensors   what an interrupted training goes on from (and state.previous.safetensors)
 model.safetensors   the weights, with their card inside; model.json is the same card, to read
-evaluation.json     the record of `evaluate`
+evaluation.json     the record of `evaluate`; of other suites and splits evaluation-SUITE-SPLIT.json
+substitutes/        runs of their own, for attacks by transfer (`substitute`)
+.evaluation-*.jsonl what an interrupted evaluation goes on from
 .lock               held by the process that trains
 """
 

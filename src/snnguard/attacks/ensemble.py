@@ -85,7 +85,7 @@ def members(version: Version, gradient: InputGradient) -> dict[str, Attack]:
 
     standard: APGD on the cross-entropy, APGD-T, FAB-T and Square with 5000 queries. plus: five restarts each, with APGD on DLR
     and the untargeted FAB. rand, for random models: APGD on both losses, 20 draws. SOURCE: Croce & Hein 2020.
-    DEVIATION: a model of three classes has no targeted DLR and one of two no DLR at all; APGD-T then takes the margin.
+    A model of three classes has no targeted DLR and one of two no DLR at all (see `DLR`).
     Raises `UnknownName` for another version.
     """
     if version not in get_args(Version):

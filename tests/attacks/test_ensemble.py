@@ -8,8 +8,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnguard.attacks import APGD, DLR, FAB, PGD, Aim, Attack, CrossEntropy, GaussianNoise, InputGradient, MultiTargeted, Square
-from snnguard.attacks.auto_attack import Ensemble, auto_attack, members
+from snnguard.attacks import (
+    APGD,
+    DLR,
+    FAB,
+    PGD,
+    Aim,
+    Attack,
+    CrossEntropy,
+    Ensemble,
+    GaussianNoise,
+    InputGradient,
+    MultiTargeted,
+    Square,
+    auto_attack,
+)
+from snnguard.attacks.ensemble import members
 from snnguard.errors import InvalidRecipe, RequestError
 from snnguard.neurons import ASSG, RateGradient
 from snnguard.threat import L2, Linf
