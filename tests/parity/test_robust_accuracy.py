@@ -38,6 +38,11 @@ code's (it counts and restarts otherwise); on this SNN in L2 it leaves 0.5 point
 
 CRAFTED = Linf(eps=0.1)
 THREATS: dict[str, Threat] = {"Linf": CRAFTED, "L2": L2(eps=0.6)}
+SAME = tuple(f"{name}, torchattacks" for name in ("apgd-ce", "apgd-dlr", "apgd-t", "auto-attack"))
+"""Where the peer is the same algorithm in all that matters. torchattacks' FAB-T takes the first class that succeeds, not the
+nearest, no square of either peer touches the last row (test_black_box.py), and ART's AutoAttack has no targeted runs and no
+FAB: there ours only has to be no weaker."""
+
 Note = Callable[..., None]
 
 
@@ -219,7 +224,7 @@ def test_as_few_stand_at_equal_budgets(name: str, case: Case, kind: str, left: d
     note(title, ours=ours, theirs=theirs, clean=clean, half_interval=half, seeds=seeds)
     assert 0.1 < ours < 0.9  # else the comparison says nothing
     assert ours <= theirs + (half if title in AHEAD else 0.005)
-    if not name.endswith("ART"):  # ART's own versions are weaker where they differ (see test_black_box.py)
+    if name in SAME:
         assert abs(ours - theirs) <= half
 
 

@@ -59,7 +59,7 @@ class Attacker(Choice):
     )
     substitutes: tuple[str, ...] = ()
 
-    def gradient(self, rule: GradientRule | None, loss: Loss | None = None) -> InputGradient:
+    def gradient(self, rule: GradientRule | None, *, loss: Loss | None = None) -> InputGradient:
         return InputGradient(rule=rule, draws=self.draws, loss=loss or CrossEntropy())
 
     @property
@@ -120,7 +120,7 @@ def spike(attacker: Attacker, *, steps: int = 100, queries: int = 5000) -> Suite
         entries.append(_entry("apgd-ce", APGD(steps=steps, early_stop=early, gradient=gradient), rule))
     entries += _transfer(attacker)
     if random:
-        entries += [_entry("apgd-dlr", APGD(steps=steps, gradient=attacker.gradient(rule, DLR())), rule) for rule in rules]
+        entries += [_entry("apgd-dlr", APGD(steps=steps, gradient=attacker.gradient(rule, loss=DLR())), rule) for rule in rules]
     else:
         entries += [_entry("apgd-t", apgd_t(steps=steps, gradient=attacker.gradient(rule)), rule) for rule in rules]
         entries.append(_entry("fab-t", FAB(steps=steps, gradient=attacker.gradient(attacker.best)), attacker.best))
