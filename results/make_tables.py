@@ -4,6 +4,9 @@
     <!-- mechanism: results/cifar10-slim/*.json -->    where the membrane potentials lie
     <!-- grid: results/digits-grid/*.json -->          one line per defense: alone, and after adversarial training
     <!-- order: results/cifar10-slim/*.json -->        the papers' PGD-7 beside ours, in the papers' order
+    <!-- suites: results/spike/*.json -->             PGD-7, AutoAttack and spike on the same networks
+    <!-- ablation: results/spike/*.json -->           what each part of spike adds
+    <!-- histograms: results/spike/*.json -->         the membrane potentials, as bars
     <!-- certificates: results/certificates/*.json -->    certified accuracy beside attacks on the same classifier
     <!-- defenses: all -->                             every defense: source, what it changes, cost; then its equation
     ...
@@ -16,9 +19,11 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from ablation import ablation, compared, histograms
 
 from snnguard import report
 from snnguard.analysis import summary
@@ -27,9 +32,11 @@ from snnguard.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results/published/mpd-sgr-table-1-vgg11.csv"
-PAGES = ("README.md", "docs/results.md", "docs/defenses.md")
+PAPERS = "results/cifar10-slim/*.json"
+PAGES = ("README.md", "docs/results.md", "docs/attacks.md", "docs/defenses.md")
 BLOCK = re.compile(
-    r"(<!-- (?P<kind>table|mechanism|grid|order|certificates|defenses): (?P<pattern>\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>\w+): (?P<pattern>\S+) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -139,6 +146,20 @@ def contents() -> str:
     return "\n\n".join(["\n".join(lines), *texts])
 
 
+def suites(records: Sequence[Record]) -> str:
+    """`ablation.compared`, with the papers' protocol on the same weights, and where the records come from."""
+    sources = dict.fromkeys(f"{r.provenance.data}. {r.provenance.hardware}." for r in records)
+    table = compared(records, [Record.load(path) for path in sorted(ROOT.glob(PAPERS))])
+    return "\n\n".join([table, *(f"Data: {line}" for line in sources)])
+
+
+KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
+    "table": accuracies, "mechanism": mechanism, "grid": grid, "order": order, "suites": suites, "ablation": ablation,
+    "histograms": histograms,
+}  # fmt: skip
+"""Blocks made from the records that match a pattern."""
+
+
 def filled(text: str) -> str:
     """The page with every table made anew. Records come in the order of their file names."""
 
@@ -151,7 +172,7 @@ def filled(text: str) -> str:
         if match["kind"] == "certificates":
             return f"{match[1]}\n{certificates([json.loads(path.read_text()) for path in paths])}\n\n{match[4]}"
         records = [Record.load(path) for path in paths]
-        made = {"table": accuracies, "mechanism": mechanism, "grid": grid, "order": order}[match["kind"]](records)
+        made = KINDS[match["kind"]](records)
         return f"{match[1]}\n{made}\n\n{match[4]}"
 
     return BLOCK.sub(table, text)
