@@ -1,69 +1,24 @@
 """Negative controls: networks that hide or spoil their gradient. Each raises the suspicion that names its fault, and `spike`
-(shortened) brings it down to what the same weights withstand with sane gradients."""
+(shortened; `benchmarks/controls.py` has it in full) brings it down to what the same weights withstand with sane gradients.
+Positive control: an adversarially trained ANN raises none."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from controls import FAULTS, SOUND, twin
+from snnguard import recipes
 from snnguard.data import Dataset
 from snnguard.evaluation import Attacker, evaluate, suite, suites
-from snnguard.neurons import MembraneNoise, Triangle, neurons_of
+from snnguard.neurons import MembraneNoise, neurons_of
 from snnguard.record import Record
 from snnguard.threat import Linf
 
 EPS = Linf(eps=0.13)
 SHORT = {"steps": 10, "queries": 30}
-
-
-class Quantised(nn.Module):
-    """The image in 64 grey levels, without a gradient."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x * 63).round() / 63
-
-
-class BlindInEval(nn.Module):
-    """The same levels, with a straight-through gradient in training mode alone."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        levels = (x * 63).round() / 63
-        return x + (levels - x).detach() if self.training else levels
-
-
-class Straight(nn.Module):
-    """The same levels, with the gradient passed straight through, always: what the two above should be."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + ((x * 63).round() / 63 - x).detach()
-
-
-class Leaking(nn.Module):
-    """A layer that adds to each batch a little of the last one: membranes that nobody reset."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.v: Tensor | float = 0.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        carried = self.v if isinstance(self.v, float) or len(self.v) == len(x) else self.v[:1]
-        self.v = 0.1 * x.detach()
-        return x + carried
-
-
-def narrow(model: nn.Module) -> nn.Module:
-    for neuron in neurons_of(model).values():
-        neuron.settings = neuron.settings.model_copy(update={"surrogate": Triangle(gamma=0.01)})
-    return model
-
-
-CONTROLS = {
-    "gradient-stops": lambda model: nn.Sequential(Quantised(), model),
-    "narrow-window": narrow,
-    "blind-in-eval": lambda model: nn.Sequential(BlindInEval(), model),
-    "state-leaks": lambda model: nn.Sequential(Leaking(), model),
-}
 
 
 def judged(model: nn.Module, faked: Dataset, name: str) -> Record:
@@ -73,18 +28,17 @@ def judged(model: nn.Module, faked: Dataset, name: str) -> Record:
 
 
 @pytest.fixture(scope="module")
-def sane(trained: nn.Module, faked: Dataset) -> dict[bool, Record]:
+def sane(trained: nn.Module, faked: Dataset) -> dict[str, Record]:
     """The same weights with sane gradients, with and without the grey levels in front of them."""
-    plain, levels = copy.deepcopy(trained).double(), nn.Sequential(Straight(), copy.deepcopy(trained).double())
-    return {False: judged(plain, faked, "spike"), True: judged(levels, faked, "spike")}
+    return {name: judged(sound(copy.deepcopy(trained).double()), faked, "spike") for name, sound in SOUND.items()}
 
 
-@pytest.mark.parametrize("code", CONTROLS)
+@pytest.mark.parametrize("code", FAULTS)
 def test_a_fault_is_named_and_spike_is_not_fooled(
-    code: str, sane: dict[bool, Record], trained: nn.Module, faked: Dataset
+    code: str, sane: dict[str, Record], trained: nn.Module, faked: Dataset
 ) -> None:
-    sound = sane[code in ("gradient-stops", "blind-in-eval")]
-    record = judged(CONTROLS[code](copy.deepcopy(trained).double()), faked, "spike")
+    sound = sane[twin(code)]
+    record = judged(FAULTS[code](copy.deepcopy(trained).double()), faked, "spike")
     assert code in {s.code for s in record.suspicions}
     assert code not in {s.code for s in sound.suspicions}
     assert 0 < sound.worst.point < sound.accuracy.point
@@ -93,7 +47,7 @@ def test_a_fault_is_named_and_spike_is_not_fooled(
 
 @pytest.mark.parametrize("code", ["gradient-stops", "narrow-window", "blind-in-eval"])
 def test_the_same_faults_fool_pgd(code: str, trained: nn.Module, faked: Dataset) -> None:
-    record = judged(CONTROLS[code](copy.deepcopy(trained).double()), faked, "quick")
+    record = judged(FAULTS[code](copy.deepcopy(trained).double()), faked, "quick")
     sound = judged(copy.deepcopy(trained).double(), faked, "quick")
     blind = min(a.accuracy.point for a in record.attacks if a.rule in ("bptt", "own"))
     assert blind > sound.find("pgd-10/bptt").accuracy.point + 0.1
@@ -110,3 +64,13 @@ def test_a_random_network_judged_by_one_draw_is_named(trained: nn.Module, faked:
     many = evaluate(model, x, y, suite=suite("quick", draws=8), threat=EPS)
     assert "one-draw" not in {s.code for s in many.suspicions}
     assert many.worst.point <= one.worst.point
+
+
+def test_an_adversarially_trained_ann_raises_no_suspicion(tmp_path: Path) -> None:
+    recipe = recipes.read("digits-at", ["network.spiking=false", "training.epochs=8"])
+    run = recipes.train(recipe, out=tmp_path)
+    for name in ("checks", "paper"):
+        record = recipes.judge(run, suite_name=name, images=128, exhibits=False)
+        assert record.suspicions == ()
+        assert 0.3 < record.worst.point < record.accuracy.point  # it withstands, and not everything
+        assert len(record.passed) > (12 if name == "checks" else 5)

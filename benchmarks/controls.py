@@ -1,0 +1,122 @@
+"""Negative controls: the same weights with one fault after another that hides or spoils the gradient, judged by `spike` at its
+full length. Each fault must be named by a suspicion, and `spike` must not be fooled by it.
+
+Run: snnguard train digits-at --out runs/digits-at && python benchmarks/controls.py runs/digits-at
+Writes benchmarks/controls.json.
+"""
+
+import copy
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from snnguard import recipes
+from snnguard.data import load
+from snnguard.evaluation import evaluate, suite, tune
+from snnguard.evaluation.provenance import hardware
+from snnguard.neurons import Triangle, neurons_of
+from snnguard.record import Record
+
+IMAGES, HELD_OUT = 200, 64
+
+
+class Quantised(nn.Module):
+    """The image in 64 grey levels, without a gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 63).round() / 63
+
+
+class BlindInEval(nn.Module):
+    """The same levels, with a straight-through gradient in training mode alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = (x * 63).round() / 63
+        return x + (levels - x).detach() if self.training else levels
+
+
+class Straight(nn.Module):
+    """The same levels, with the gradient passed straight through, always: what the two above should be."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + ((x * 63).round() / 63 - x).detach()
+
+
+class Leaking(nn.Module):
+    """A layer that adds to each batch a little of the last one: membranes that nobody reset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: Tensor | float = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        carried = self.v if isinstance(self.v, float) or len(self.v) == len(x) else self.v[:1]
+        self.v = 0.1 * x.detach()
+        return x + carried
+
+
+def narrow(model: nn.Module) -> nn.Module:
+    """A surrogate gradient that is zero nearly everywhere."""
+    for neuron in neurons_of(model).values():
+        neuron.settings = neuron.settings.model_copy(update={"surrogate": Triangle(gamma=0.01)})
+    return model
+
+
+FAULTS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "gradient-stops": lambda model: nn.Sequential(Quantised(), model),
+    "narrow-window": narrow,
+    "blind-in-eval": lambda model: nn.Sequential(BlindInEval(), model),
+    "state-leaks": lambda model: nn.Sequential(Leaking(), model),
+}
+"""Faults by the suspicion that names them."""
+
+SOUND: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "sane": lambda model: model,
+    "sane, in grey levels": lambda model: nn.Sequential(Straight(), model),
+}
+
+
+def twin(fault: str) -> str:
+    """What the fault is compared with: the same forward pass, with a gradient."""
+    return "sane, in grey levels" if fault in ("gradient-stops", "blind-in-eval") else "sane"
+
+
+def main(folder: Path) -> None:
+    """Judges the run in `folder` with every fault."""
+    run = recipes.open_run(folder)
+    dataset = load(run.recipe.data)
+    model, weights = run.model(dataset)
+    x, y = dataset.test.pixels(slice(0, IMAGES)), dataset.test.labels[:IMAGES]
+    held = dataset.validation.pixels(slice(0, HELD_OUT)), dataset.validation.labels[:HELD_OUT]
+    threat, found = run.recipe.threat, dict[str, Record]()
+    for name, spoilt in (SOUND | FAULTS).items():
+        judged = spoilt(copy.deepcopy(model)).eval()
+        attacker, _ = tune(judged, *held, threat=threat)
+        found[name] = evaluate(judged, x, y, suite=suite("spike", attacker=attacker), threat=threat, name=name)
+        quick = evaluate(spoilt(copy.deepcopy(model)).eval(), x, y, suite=suite("quick"), threat=threat)
+        pgd = quick.find("pgd-10/bptt").accuracy.hits
+        print(f"{name}: clean {found[name].clean.hits}, PGD-10 {pgd}, spike {found[name].worst_flags.hits} of {IMAGES}; "
+              f"{sorted({s.code for s in found[name].suspicions})}", flush=True)  # fmt: skip
+    rows = [
+        {"fault": name, "clean": found[name].clean.hits, "spike": found[name].worst_flags.hits,
+         "sane": found[twin(name)].worst_flags.hits, "named": name in {s.code for s in found[name].suspicions}}
+        for name in FAULTS
+    ]  # fmt: skip
+    kept = {
+        "network": str(run.recipe.name),
+        "weights": weights,
+        "images": IMAGES,
+        "seed": 0,
+        "hardware": hardware(),
+        "faults": rows,
+    }
+    Path(__file__).with_name("controls.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
