@@ -22,6 +22,13 @@ def test_the_quick_suite(snnguard: Any, run: Path) -> None:
     assert record.provenance.command.startswith("snnguard evaluate")
 
 
+def test_verdicts_alone(snnguard: Any, run: Path) -> None:
+    assert snnguard("evaluate", run, "--suite", "quick", "--images", 4, "--no-exhibits").code == 0
+    record = Record.load(run / "evaluation-quick.json")
+    assert (record.curves, record.pictures) == ((), ())
+    assert record.membranes
+
+
 def test_an_untrained_run(snnguard: Any, run: Path) -> None:
     (run / "model.safetensors").unlink()
     said = snnguard("evaluate", run)

@@ -29,6 +29,7 @@ def evaluate(
     ] = None,
     data_path: Annotated[str | None, typer.Option(help="Where the images lie now, if they were moved.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Of a cascade, every attack on every image.")] = False,
+    exhibits: Annotated[bool, typer.Option(help="Also the curve over radii and the pictures.")] = True,
     shard: Annotated[str | None, typer.Option(help="i/n: only every n-th image, from i; see snnguard merge.")] = None,
 ) -> None:
     """Attack trained networks and say what withstands. An interrupted evaluation goes on where it stopped."""
@@ -41,7 +42,7 @@ def evaluate(
     for folder in runs:
         run = recipes.open_run(folder, data_path=data_path)
         records.append(judge_shown(run, suite=suite, images=images, split=split, draws=draws, batch_size=batch_size,
-                                   seed=seed, out=out, shard=part, full=full))  # fmt: skip
+                                   seed=seed, out=out, shard=part, full=full, exhibits=exhibits))  # fmt: skip
     console.print(report.console(records))
     console.print(report.sentences(records))
     if text := report.warning(records):
