@@ -70,7 +70,7 @@ def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: P
     assert stopped.code == 130
     assert "run the same command to go on" in stopped.out
     assert not (run / "evaluation-quick.json").exists()
-    [kept] = run.glob(".evaluation-*.jsonl")
+    [kept] = run.glob("unfinished/evaluation-quick/*.jsonl")
     assert len([text for text in kept.read_text().splitlines() if text]) >= 2
     kept.write_text(kept.read_text() + '\n{"attack": "fgsm/bp')
     stop = 0
@@ -80,7 +80,7 @@ def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: P
     whole, found = Record.load(tmp_path / "whole.json"), Record.load(run / "evaluation-quick.json")
     assert found.clean == whole.clean
     assert [(a.name, a.correct, a.mean_l2) for a in found.attacks] == [(a.name, a.correct, a.mean_l2) for a in whole.attacks]
-    assert not list(run.glob(".evaluation-*"))
+    assert not list((run / "unfinished").rglob("*"))
 
 
 def test_the_validation_split(snnguard: Any, run: Path) -> None:

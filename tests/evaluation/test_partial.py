@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snnguard.errors import RequestError
-from snnguard.evaluation.partial import Partial, clear, digest
+from snnguard.evaluation.partial import Partial, digest
 
 
 def test_a_finished_batch_is_found_again(tmp_path: Path) -> None:
@@ -33,12 +33,7 @@ def test_a_half_written_line_is_ignored_and_harms_no_later_one(tmp_path: Path) -
     assert Partial(tmp_path, "key").get("a", 2) == {"right": [True]}
 
 
-def test_nothing_is_left_at_the_end_and_nothing_kept_without_a_folder(tmp_path: Path) -> None:
-    clear(tmp_path)
-    (tmp_path / "evaluation.json").touch()
-    Partial(tmp_path, "key").put("a", 0, {})
-    clear(tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
+def test_without_a_folder_nothing_is_kept_on_disk() -> None:
     memory = Partial(None, "key")
     memory.put("a", 0, {"linf": 1.0})
     assert memory.get("a", 0) == {"linf": 1.0}

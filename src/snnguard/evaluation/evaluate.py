@@ -63,7 +63,7 @@ def evaluate(
     mean logits of `eval_draws` (default 10) fresh draws. `required` are attacks that the defense declares necessary;
     `substitutes` are the models, by name, on which the suite crafts images to transfer: those that are not given are
     left out. With `partial`, a folder, finished batches are kept there and an interrupted evaluation goes on; whoever has
-    saved the record clears them (`partial.clear`). `report(progress)` is called after each batch.
+    saved the record deletes the folder. `report(progress)` is called after each batch.
 
     Raises `InvalidInput` for images or labels that do not fit.
     """

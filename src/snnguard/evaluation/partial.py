@@ -27,7 +27,7 @@ class Partial:
     """Finished batches by (attack, number). Without a folder nothing is kept. A half-written last line is ignored."""
 
     def __init__(self, folder: Path | None, key: str) -> None:
-        self.path = None if folder is None else folder / f".evaluation-{key}.jsonl"
+        self.path = None if folder is None else folder / f"evaluation-{key}.jsonl"
         self._done: dict[tuple[str, int], dict[str, Any]] = {}
         if self.path is not None and self.path.exists():
             for text in self.path.read_text().splitlines():
@@ -51,9 +51,3 @@ class Partial:
             except OSError as error:
                 said = f"cannot keep finished batches in {self.path}: {error.strerror or error}"
                 raise RequestError(f"{said}; free some space, then run the same command again: it goes on") from error
-
-
-def clear(folder: Path) -> None:
-    """Everything is done and saved: what was kept in `folder` is no longer needed."""
-    for left in folder.glob(".evaluation-*.jsonl"):
-        left.unlink(missing_ok=True)

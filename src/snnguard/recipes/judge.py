@@ -1,5 +1,6 @@
 """A trained run, judged: verdicts, membranes, curve and pictures in one record."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from snnguard.attacks import PGD, InputGradient, Model
 from snnguard.data import Dataset, load
 from snnguard.evaluation import Attacker, Shard, curve, evaluate, gather, pictures, suite, tune
 from snnguard.evaluation.evaluate import Report
-from snnguard.evaluation.partial import clear
 from snnguard.evaluation.suites import TUNED
 from snnguard.record import Curve, Picture, Record
 from snnguard.training import resolve_device
@@ -56,6 +56,9 @@ def judge(
     x, y = part.pixels(chosen, device), part.labels[chosen].to(device)
     draws = draws or (10 if model.stochastic else 1)
     others = {name: other.to(device) for name, other in substitutes(run, dataset).items()}
+    name = file_name(suite_name, split, shard, full=full)
+    # A folder of its own: whoever finishes deletes it, and shards of one run may be judged side by side.
+    unfinished = run.folder / "unfinished" / Path(name).stem
     attacker, notes = Attacker(draws=draws, substitutes=tuple(others)), {}
     if suite_name in TUNED:
         held = dataset.validation if split == "test" else dataset.train
@@ -72,7 +75,7 @@ def judge(
     record = evaluate(
         model, x, y, suite=chosen_suite, substitutes=others,
         threat=recipe.threat, seed=seed, name=recipe.name, labels=dataset.labels, required=recipe.defense.adaptive(),
-        batch_size=batch_size, partial=run.folder, report=report,
+        batch_size=batch_size, partial=unfinished, report=report,
         provenance=gather(
             seed=seed, recipe=shareable(recipe), weights=checksum,
             data=f"{dataset.describe()}; judged: {len(asked)} {split} images" + (shard.suffix if shard else ""),
@@ -84,8 +87,8 @@ def judge(
     shown = _shown(model, x, y, recipe=recipe, labels=dataset.labels, seed=seed, draws=draws) if exhibits else ((), ())
     record = record.with_exhibits(membranes=layers, curves=shown[0], pictures=shown[1], epochs=tuple(run.epochs()))
     record = replace(record, notes=notes)
-    record.save(out or run.folder / file_name(suite_name, split, shard, full=full))
-    clear(run.folder)
+    record.save(out or run.folder / name)
+    shutil.rmtree(unfinished, ignore_errors=True)
     return record
 
 

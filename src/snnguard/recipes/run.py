@@ -6,7 +6,7 @@ state.safetensors   what an interrupted training goes on from (and state.previou
 model.safetensors   the weights, with their card inside; model.json is the same card, to read
 evaluation.json     the record of `evaluate`; of other suites and splits evaluation-SUITE-SPLIT.json
 substitutes/        runs of their own, for attacks by transfer (`substitute`)
-.evaluation-*.jsonl what an interrupted evaluation goes on from
+unfinished/         what interrupted evaluations go on from
 .lock               held by the process that trains
 """
 
@@ -80,8 +80,9 @@ def build(recipe: Recipe, dataset: Dataset) -> SpikingClassifier:
     )  # fmt: skip
 
 
-def open_run(folder: Path, *, data_path: str | None = None) -> Run:
+def open_run(folder: Path | str, *, data_path: str | None = None) -> Run:
     """The run in an existing folder, its images read from `data_path` if given. Raises `RunFolderError` if it is none."""
+    folder = Path(folder)
     path = folder / "recipe.json"
     if not path.exists():
         raise RunFolderError(f"{folder} is no run folder: it has no recipe.json; make one with: snnguard train RECIPE")

@@ -27,14 +27,14 @@ HEADINGS = ("model", "threat", "clean", "PGD-7", *SUITES, "suspicions")
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One model under one threat: its records by suite, the largest of each."""
+    """One model under one threat: of each suite the record that counts, by `_weight`."""
 
     records: dict[str, Record]
 
     @property
     def any(self) -> Record:
-        """The one that speaks for the model itself: of the most images."""
-        return max(self.records.values(), key=lambda record: len(record.clean))
+        """The one that speaks for the model itself."""
+        return max(self.records.values(), key=_weight)
 
     def worst(self, suite: str) -> Interval | None:
         """The worst case of a suite, or None where it was not run."""
@@ -81,7 +81,7 @@ def lines(records: Sequence[Record]) -> list[Line]:
     for record in records:
         key = (record.provenance.weights or record.name, json.dumps(record.threat, sort_keys=True))
         kept = grouped.setdefault(key, {})
-        if record.suite not in kept or len(record.clean) > len(kept[record.suite].clean):
+        if record.suite not in kept or _weight(record) > _weight(kept[record.suite]):
             kept[record.suite] = record
     board = [Line(records=kept) for kept in grouped.values()]
     return sorted(board, key=lambda line: 1.0 if line.strongest is None else -line.strongest.point)
@@ -131,6 +131,11 @@ def write(board: Sequence[Line], out: Path) -> list[Path]:
     for name, text in written.items():
         write_atomic(out / name, text.encode())
     return [out / name for name in written]
+
+
+def _weight(record: Record) -> tuple[bool, int]:
+    """Test images count before validation images, on which hyper-parameters are chosen; then their number."""
+    return " validation images" not in record.provenance.data, len(record.clean)
 
 
 def _pgd(record: Record | None) -> Interval | None:
