@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from snnguard.evaluation import gather
+from snnguard.evaluation import gather, suites
 from snnguard.evaluation.checks import CHECKS, examine
 from snnguard.record import AttackResult, Flags, Record
 
@@ -26,10 +26,10 @@ def result(
                         attacked=attacked)  # fmt: skip
 
 
-def judged(*results: AttackResult, stochastic: bool = False, **measures: float) -> Record:
+def judged(*results: AttackResult, stochastic: bool = False, suite: str = "toy", **measures: float) -> Record:
     names = {name.replace("__", "/").replace("_", "-"): value for name, value in measures.items()}
     return Record(
-        name="toy", threat={"kind": "linf", "eps": 0.1, "low": 0.0, "high": 1.0}, suite="toy", labels=(), clean=flags(900),
+        name="toy", threat={"kind": "linf", "eps": 0.1, "low": 0.0, "high": 1.0}, suite=suite, labels=(), clean=flags(900),
         attacks=results, suspicions=(), provenance=gather(seed=0), stochastic=stochastic, measures=names,
     )  # fmt: skip
 
@@ -62,7 +62,11 @@ MEASURED = {
 def test_a_healthy_model_raises_nothing_and_passes_everything() -> None:
     assert codes(*healthy(), **MEASURED) == []
     _, passed = examine(judged(*healthy(), **MEASURED))
-    assert {s.code for s in passed} == set(CHECKS) - {"one-draw", "few-steps"}  # it is not random, and there is no APGD
+    assert {s.code for s in passed} == set(CHECKS) - {
+        "one-draw",
+        "few-steps",
+        "less-than-named",
+    }  # not random, no APGD, no suite
 
 
 def test_what_was_not_measured_is_neither_raised_nor_passed() -> None:
@@ -146,6 +150,27 @@ def test_apgd_with_few_steps() -> None:
     assert codes(apgd(49)) == ["few-steps"]
     inside = {"kind": "multi-targeted", "attack": {"kind": "apgd", "steps": 10}, "bounded": True}
     assert codes(replace(apgd(1), attack=inside)) == ["few-steps"]
+    several = {"kind": "ensemble", "attacks": [{"kind": "square", "queries": 9}, inside], "bounded": True}
+    assert codes(replace(apgd(1), attack=several)) == ["few-steps"]
+
+
+@pytest.mark.parametrize("name", sorted(suites.SUITES))
+@pytest.mark.parametrize("draws", [1, 5])
+def test_a_suite_is_what_its_name_says(name: str, draws: int) -> None:
+    entries = suites.SUITES[name](suites.Attacker(draws=draws)).entries
+    run = [replace(result(e.name, 300), attack=e.attack.to_json(), draws=draws) for e in entries]
+    assert "less-than-named" not in codes(*run, suite=name)
+    assert "less-than-named" in codes(*run[1:], suite=name)
+
+
+def test_a_shortened_suite_is_named() -> None:
+    entries = suites.spike(suites.Attacker(), steps=50, queries=100).entries
+    record = judged(*(replace(result(e.name, 300), attack=e.attack.to_json()) for e in entries), suite="spike")
+    [said] = [s for s in examine(record)[0] if s.code == "less-than-named"]
+    assert said.measured == 20
+    assert said.message.startswith(
+        "called spike, but without 6 x apgd (100), 1 x fab (100), 6 x multi-targeted apgd (100), 6 x"
+    )
 
 
 @pytest.mark.parametrize("other", ["rate", "bptt(surrogate=sigmoid(alpha=8.0))"])

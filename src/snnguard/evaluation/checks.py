@@ -4,10 +4,14 @@ A check sees the record alone, so it can be repeated on a merged or an old one. 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import permutations
+from typing import Any
 
 from snnguard.record import AttackResult, Flags, Record, Suspicion
+
+from .suites import SUITES, Attacker
 
 Check = Callable[[Record], Iterator[Suspicion]]
 
@@ -87,10 +91,24 @@ def not_converged(record: Record) -> Iterator[tuple[float, float, str]]:
 def few_steps(record: Record) -> Iterator[tuple[float, float, str]]:
     """APGD looks at its step size at checkpoints; with few steps they come too soon after each other to learn anything."""
     for result in record.attacks:
-        inner = result.attack.get("attack", result.attack)
-        if inner.get("kind") == "apgd":
-            said = f"{result.name} is APGD with {inner['steps']} steps; plain PGD is often stronger below 50"
-            yield 50 - inner["steps"], 0.0, said
+        for inner in _within(result.attack):
+            if inner.get("kind") == "apgd":
+                said = f"{result.name} is APGD with {inner['steps']} steps; plain PGD is often stronger below 50"
+                yield 50 - inner["steps"], 0.0, said
+
+
+@check("less-than-named")
+def less_than_named(record: Record) -> Iterator[tuple[float, float, str]]:
+    """The name of a suite promises its attacks at their full length."""
+    if record.suite in SUITES:
+        draws = max((result.draws for result in record.attacks), default=1)
+        promised = SUITES[record.suite](Attacker(draws=draws))
+        if any(result.rule == "own" for result in record.attacks):
+            promised = promised.without_rules()
+        asked = Counter(_length(entry.attack.to_json()) for entry in promised.entries)
+        missing = asked - Counter(_length(result.attack) for result in record.attacks)
+        said = ", ".join(f"{count} x {name}" for name, count in sorted(missing.items()))
+        yield missing.total(), 0.0, f"called {record.suite}, but without {said}"
 
 
 @check("larger-radius-weaker")
@@ -231,6 +249,20 @@ def one_draw(record: Record) -> Iterator[tuple[float, float, str]]:
     if record.stochastic:
         names = [r.name for r in record.attacks if r.rule and r.draws == 1]
         yield len(names), 0.0, f"the model is random, but these attacks averaged over one draw only: {', '.join(names)}"
+
+
+def _within(attack: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """An attack as JSON, and those inside it."""
+    yield attack
+    for inner in (*attack.get("attacks", ()), *([attack["attack"]] if "attack" in attack else ())):
+        yield from _within(inner)
+
+
+def _length(attack: Mapping[str, Any]) -> str:
+    """What an attack is and how long it looks, e.g. "multi-targeted apgd (100)"."""
+    parts = list(_within(attack))
+    long = next((str(part[key]) for part in reversed(parts) for key in ("steps", "queries", "points") if key in part), "")
+    return " ".join(str(part["kind"]) for part in parts) + (f" ({long})" if long else "")
 
 
 def probed(measures: Mapping[str, float], prefix: str) -> Iterator[tuple[str, float]]:
