@@ -16,11 +16,12 @@ Key = Callable[[AttackResult], str]
 
 def compared(records: Sequence[Record], papers: Sequence[Record]) -> str:
     """Per network: PGD-7 of the papers' protocol on the same images, that protocol's worst case, AutoAttack, `spike`."""
+    _check(records)
     lines = ["| | images | clean | PGD-7 | paper | standard | spike | suspicions |", "|---|---:|---:|---:|---:|---:|---:|---|"]
-    by_weights = {record.provenance.weights: record for record in papers}
+    by_model = {(record.provenance.weights, str(record.threat)): record for record in papers if record.provenance.weights}
     for name, record in zip(report.names(records), records, strict=True):
         n = len(record.clean)
-        paper = by_weights.get(record.provenance.weights)
+        paper = by_model.get((record.provenance.weights, str(record.threat)))
         asked = [record.clean.values, *_papers(paper, n), _left(standard(record), record), _left(record.attacks, record)]
         shares = [f"{100 * sum(flags) / n:.0f}" if flags else "" for flags in asked]
         told = ", ".join(f"`{code}`" for code in sorted({s.code for s in record.suspicions}))
@@ -30,6 +31,7 @@ def compared(records: Sequence[Record], papers: Sequence[Record]) -> str:
 
 def ablation(records: Sequence[Record]) -> str:
     """Images of each network that stand after one part of `spike` alone, and (in brackets) those that fall to it alone."""
+    _check(records)
     names = report.names(records)
     head = [f"| | passes | {' | '.join(names)} |", f"|---|---:|{'---:|' * len(names)}"]
     ends = ["clean", "all of spike"]
@@ -46,14 +48,22 @@ def histograms(records: Sequence[Record]) -> str:
     """Where the potentials lie, all layers together, from -4 to 4 around the threshold."""
     lines = ["| | potential relative to the threshold, -4 to 4 | overlap |", "|---|---|---:|"]
     for name, record in zip(report.names(records), records, strict=True):
+        if not record.membranes:
+            continue
         shares = [sum(share) for share in zip(*([c / sum(m.counts) for c in m.counts] for m in record.membranes), strict=True)]
         bins = [sum(shares[i : i + 2]) for i in range(0, len(shares), 2)]
-        inner = bins[1:-1]  # what lies beyond 4 is in the outer bins
-        bars = "".join(BARS[min(8, round(8 * share / max(inner)))] for share in bins)
+        most = max(bins[1:-1]) or max(bins)  # what lies beyond 4 is in the outer bins
+        bars = "".join(BARS[min(8, round(8 * share / most))] for share in bins)
         middle = len(bars) // 2
         overlap = sum(m.overlap for m in record.membranes) / len(record.membranes)
         lines.append(f"| {name} | `{bars[:middle]}|{bars[middle:]}` | {100 * overlap:.0f} % |")
     return "\n".join(lines)
+
+
+def _check(records: Sequence[Record]) -> None:
+    for record in records:
+        if record.cascade:
+            raise SystemExit(f"{record.name}: columns of a cascade say nothing of their attacks; judge it again with --full")
 
 
 def standard(record: Record) -> list[AttackResult]:
@@ -67,7 +77,8 @@ def _papers(paper: Record | None, n: int) -> list[tuple[bool, ...]]:
     """What stands of the first `n` images under PGD-7 through time and in the papers' worst case; () where unknown."""
     if paper is None or len(paper.clean) < n:
         return [(), ()]
-    return [paper.find("pgd-7/bptt").correct.values[:n], paper.worst_flags.values[:n]]
+    pgd = [a.correct.values[:n] for a in paper.attacks if a.name in ("pgd-7/bptt", "pgd-7")]
+    return [pgd[0] if pgd else (), paper.worst_flags.values[:n]]
 
 
 def _left(results: Iterable[AttackResult], record: Record) -> tuple[bool, ...]:
@@ -76,12 +87,15 @@ def _left(results: Iterable[AttackResult], record: Record) -> tuple[bool, ...]:
 
 
 def _attack(result: AttackResult) -> str:
+    """The attack without its gradient; "" for those that a defense adds."""
+    if result.name.startswith("adaptive-"):
+        return ""
     return "transfer" if result.name.startswith("transfer") else result.name.partition("/")[0]
 
 
 def _family(result: AttackResult) -> str:
     """The gradient without the constants that are tuned; "" for attacks that use none of the model's, and for FAB."""
-    if not result.rule or _attack(result) == "fab-t":
+    if not result.rule or _attack(result) in ("fab-t", ""):
         return ""
     return result.rule.partition("(")[0] if result.rule.startswith(("assg", "hart")) else result.rule
 
@@ -99,5 +113,5 @@ def _cells(records: Sequence[Record], key: Key, part: str) -> str:
 def _cost(records: Sequence[Record], key: Key, part: str) -> str:
     """Passes per image, a backward pass for two forward ones, in thousands, over the networks."""
     own = [a for record in records for a in record.attacks if key(a) == part and a.attacked]
-    networks = len({id(record) for record in records if any(key(a) == part for a in record.attacks)})
+    networks = sum(any(key(a) == part for a in record.attacks) for record in records)
     return f"{sum((a.forwards + 2 * a.backwards) / a.attacked for a in own) / networks / 1000:.1f} k"

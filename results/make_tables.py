@@ -32,7 +32,7 @@ from snnguard.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results/published/mpd-sgr-table-1-vgg11.csv"
-PAPERS = "results/cifar10-slim/*.json"
+PAPERS = ("results/cifar10-slim/*.json", "results/spike/paper/*.json")
 PAGES = ("README.md", "docs/results.md", "docs/attacks.md", "docs/defenses.md")
 BLOCK = re.compile(
     r"(<!-- (?P<kind>\w+): (?P<pattern>\S+) -->\n).*?(<!-- end -->)",
@@ -149,7 +149,7 @@ def contents() -> str:
 def suites(records: Sequence[Record]) -> str:
     """`ablation.compared`, with the papers' protocol on the same weights, and where the records come from."""
     sources = dict.fromkeys(f"{r.provenance.data}. {r.provenance.hardware}." for r in records)
-    table = compared(records, [Record.load(path) for path in sorted(ROOT.glob(PAPERS))])
+    table = compared(records, [Record.load(path) for pattern in PAPERS for path in sorted(ROOT.glob(pattern))])
     return "\n\n".join([table, *(f"Data: {line}" for line in sources)])
 
 

@@ -184,6 +184,12 @@ class Provenance:
     weights: str
     seed: int
 
+    @property
+    def split(self) -> str:
+        """Which part of the data was judged, "test" or "validation"; "" where that is not known."""
+        words = self.data.rpartition("; judged: ")[2].split()
+        return words[1] if len(words) > 2 and words[2].startswith("images") else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:

@@ -70,7 +70,7 @@ def test_an_interrupted_evaluation_goes_on(snnguard: Any, run: Path, tmp_path: P
     assert stopped.code == 130
     assert "run the same command to go on" in stopped.out
     assert not (run / "evaluation-quick.json").exists()
-    [kept] = run.glob("unfinished/evaluation-quick/*.jsonl")
+    [kept] = run.glob("unfinished/evaluation-quick-*/*.jsonl")
     assert len([text for text in kept.read_text().splitlines() if text]) >= 2
     kept.write_text(kept.read_text() + '\n{"attack": "fgsm/bp')
     stop = 0

@@ -83,9 +83,17 @@ def test_a_file_that_is_no_record(content: str, snnguard: Any, tmp_path: Path) -
     assert not (tmp_path / "page.html").exists()
 
 
-def test_of_a_run_the_papers_record_is_shown_and_otherwise_the_newest(snnguard: Any, judged: Path) -> None:
+def test_of_a_run_the_papers_record_is_shown_and_otherwise_that_of_the_strongest_suite(snnguard: Any, judged: Path) -> None:
     record = Record.load(judged / "evaluation-quick.json")
-    replace(record, name="newer").save(judged / "evaluation-spike.json")
-    assert "newer" in snnguard("report", judged, "--markdown").out
+    replace(record, name="strong").save(judged / "evaluation-spike.json")
+    replace(record, name="the card").save(judged / "evaluation-checks.json")
+    assert "strong" in snnguard("report", judged, "--markdown").out
     replace(record, name="of the paper").save(judged / "evaluation.json")
     assert "of the paper" in snnguard("report", judged, "--markdown").out
+
+
+def test_a_run_with_a_card_alone_asks_for_a_file(snnguard: Any, judged: Path) -> None:
+    (judged / "evaluation-quick.json").rename(judged / "evaluation-checks.json")
+    said = snnguard("report", judged)
+    assert said.code == 2
+    assert "name one of its records: evaluation-checks.json" in said.err

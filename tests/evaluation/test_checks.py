@@ -1,12 +1,13 @@
 """Each suspicion: what raises it, and what lies just below."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snnguard.evaluation import gather, suites
+from snnguard.evaluation import Entry, gather, suites
 from snnguard.evaluation.checks import CHECKS, examine
 from snnguard.record import AttackResult, Flags, Record
 
@@ -154,23 +155,33 @@ def test_apgd_with_few_steps() -> None:
     assert codes(replace(apgd(1), attack=several)) == ["few-steps"]
 
 
+def of_entries(entries: Sequence[Entry], draws: int = 1) -> list[AttackResult]:
+    """What a suite would leave in a record."""
+    return [
+        replace(result(e.name, 300), attack=e.attack.to_json(), draws=draws, radius=10.0 if e.radius is None else e.radius)
+        for e in entries
+    ]
+
+
 @pytest.mark.parametrize("name", sorted(suites.SUITES))
 @pytest.mark.parametrize("draws", [1, 5])
 def test_a_suite_is_what_its_name_says(name: str, draws: int) -> None:
-    entries = suites.SUITES[name](suites.Attacker(draws=draws)).entries
-    run = [replace(result(e.name, 300), attack=e.attack.to_json(), draws=draws) for e in entries]
+    run = of_entries(suites.SUITES[name](suites.Attacker(draws=draws)).entries, draws)
+    # What a defense adds and what is crafted on a substitute stand in for nothing.
+    extra = [replace(one, name=f"{added}-1", rule="own") for one in run for added in ("adaptive", "transfer")]
     assert "less-than-named" not in codes(*run, suite=name)
     assert "less-than-named" in codes(*run[1:], suite=name)
+    assert "less-than-named" not in codes(*run, *extra, suite=name)
+    assert "less-than-named" in codes(*run[1:], *extra, suite=name)
 
 
-def test_a_shortened_suite_is_named() -> None:
-    entries = suites.spike(suites.Attacker(), steps=50, queries=100).entries
-    record = judged(*(replace(result(e.name, 300), attack=e.attack.to_json()) for e in entries), suite="spike")
-    [said] = [s for s in examine(record)[0] if s.code == "less-than-named"]
+def test_a_longer_suite_is_what_its_name_says_and_a_shorter_one_is_not() -> None:
+    longer, shorter = (suites.spike(suites.Attacker(), steps=steps, queries=100 * steps).entries for steps in (200, 40))
+    assert codes(*of_entries(longer), suite="spike") == []
+    [said] = [s for s in examine(judged(*of_entries(shorter), suite="spike"))[0] if s.code == "less-than-named"]
     assert said.measured == 20
-    assert said.message.startswith(
-        "called spike, but without 6 x apgd (100), 1 x fab (100), 6 x multi-targeted apgd (100), 6 x"
-    )
+    assert "6 x multi-targeted apgd (100)" in said.message
+    assert "1 x square (5000)" in said.message
 
 
 @pytest.mark.parametrize("other", ["rate", "bptt(surrogate=sigmoid(alpha=8.0))"])

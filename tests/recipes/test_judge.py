@@ -30,7 +30,7 @@ def run(learned: recipes.Run) -> recipes.Run:
 def test_a_record_with_exhibits(run: recipes.Run) -> None:
     record = recipes.judge(run, suite_name="quick", batch_size=4)
     assert Record.load(run.folder / "evaluation-quick.json") == record
-    assert not list(run.folder.glob(".evaluation*"))
+    assert not list((run.folder / "unfinished").iterdir())
     assert len(record.clean) == 8
     assert record.labels == load(run.recipe.data).labels
     assert {m.layer for m in record.membranes}
@@ -84,6 +84,7 @@ def test_more_images_than_there_are_is_all_of_them(run: recipes.Run, tmp_path: P
 )
 def test_a_file_name_says_what_is_in_it(suite_name: str, split: str, shard: Shard | None, name: str) -> None:
     assert file_name(suite_name, split, shard) == name
+    assert ("full" in file_name(suite_name, split, shard, full=True)) == (suite_name == "spike")  # the others are full anyway
 
 
 # --- tuning, substitutes and shards ---------------------------------------------------------------------------------

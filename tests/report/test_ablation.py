@@ -26,7 +26,7 @@ FALLEN: dict[str, set[int]] = {
 def judged(attack: Any, record: Any) -> Record:
     attacks = [
         replace(attack(name, 0, 10), correct=Flags(tuple(i < 8 and i not in fallen for i in range(10))), attacked=8,
-                forwards=80, backwards=160, rule=name.partition("/")[2])
+                forwards=8000, backwards=16000, rule=name.partition("/")[2])
         for name, fallen in FALLEN.items()
     ]  # fmt: skip
     return record("net", 8, 10, attacks=attacks, suite="spike")
@@ -47,6 +47,7 @@ def test_the_suites_side_by_side_on_the_images_of_the_shorter_record(judged: Rec
     longer = record("net", 16, 20, attacks={"pgd-7/bptt": 6, "pgd-40/bptt": 5})
     row = cells(compared([judged], [longer]), "net")
     assert row == ["10", "80", "60", "50", "40", "**30**", "`dead-channels`, `rules-disagree`"]
+    assert cells(compared([judged], [replace(longer, threat={"kind": "l2", "eps": 1.0})]), "net")[2:4] == ["", ""]
     other = replace(longer, provenance=replace(longer.provenance, weights="sha256:11"))
     assert cells(compared([judged], [other]), "net")[2:4] == ["", ""]  # another network's record says nothing of this one
 
@@ -60,13 +61,26 @@ def test_what_stands_after_a_part_alone_and_what_falls_to_it_alone(judged: Recor
     assert cells(table, "fab-t")[1] == "6 (0)"  # 0, 4; Square finds 4 as well
     assert cells(table, "transfer")[1] == "8 (0)"
     assert cells(table, "apgd-t")[1] == "5 (1)"  # 0, 2, 3
-    assert cells(table, "square")[0] == "0.1 k"  # 10 forwards and 20 backwards for an image
-    assert cells(table, "apgd-ce")[0] == "0.1 k"  # twice that: under two gradients
+    assert cells(table, "square")[0] == "5.0 k"  # a thousand forwards and twice as many backwards for an image
+    assert cells(table, "apgd-ce")[0] == cells(ablation([judged, judged]), "apgd-ce")[0] == "10.0 k"  # under two gradients
 
 
 def test_a_part_that_a_network_was_not_asked_is_a_dash(judged: Record) -> None:
     without = replace(judged, attacks=tuple(a for a in judged.attacks if a.name != "transfer-twin"))
     assert cells(ablation([judged, without]), "transfer")[1:] == ["8 (0)", "–"]
+
+
+def test_what_a_defense_adds_is_no_part_of_spike(judged: Record, attack: Any) -> None:
+    own = replace(attack("adaptive-1", 8, 10), rule="own", attacked=8)
+    table = ablation([replace(judged, attacks=(*judged.attacks, own))])
+    assert "adaptive" not in table
+    assert "own" not in table
+
+
+def test_the_columns_of_a_cascade_are_refused(judged: Record) -> None:
+    for table in (ablation, lambda records: compared(records, [])):
+        with pytest.raises(SystemExit, match="judge it again with --full"):
+            table([replace(judged, cascade=True)])
 
 
 def test_bars_show_where_the_potentials_lie(judged: Record, membrane: Any) -> None:

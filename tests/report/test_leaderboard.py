@@ -57,14 +57,16 @@ def test_the_larger_record_of_a_suite_wins_and_the_largest_speaks_for_the_model(
         assert (line.to_json()["clean_acc"], line.to_json()["images"]) == (75, 200)
 
 
-def test_a_record_of_test_images_wins_over_a_larger_one_of_validation_images(of):
+def test_validation_images_count_only_where_there_are_no_others(of):
     tested = of("a", {"fgsm/bptt": 5}, total=100, clean=90)
     chosen = of("a", {"fgsm/bptt": 80}, total=1000, clean=900)
     data = "cifar10: 10 train, 10 validation, 10 test images; judged: 1000 validation images"
     chosen = replace(chosen, provenance=replace(chosen.provenance, data=data))
-    for order in ([tested, chosen], [chosen, tested]):
+    strong = replace(chosen, suite="spike")
+    assert lines([chosen, strong])[0].any.suite in ("paper", "spike")
+    for order in ([tested, chosen, strong], [strong, chosen, tested]):
         [line] = lines(order)
-        assert line.any is line.records["paper"] is tested
+        assert line.records == {"paper": tested}
 
 
 def test_what_is_right_under_noise_alone_is_no_evidence_and_comes_last(of, loose):

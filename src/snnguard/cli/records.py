@@ -75,10 +75,10 @@ def verify(
     model, weights = run.model(dataset)
     if weights != record.provenance.weights:
         raise RequestError(f"{path} is about weights {record.provenance.weights[:12]}, {folder} has {weights[:12]}")
-    data, _, judged = record.provenance.data.rpartition("; judged: ")
+    data = record.provenance.data.rpartition("; judged: ")[0]
     if data != dataset.describe():
         raise RequestError(f"{path} is about other images: {record.provenance.data}; found {dataset.describe()}")
-    part = dataset.validation if "validation images" in judged else dataset.test
+    part = dataset.validation if record.provenance.split == "validation" else dataset.test
     shard = Shard(**record.notes.get("shard", {"index": 0, "of": 1}))
     rows = torch.arange(shard.index, len(part), shard.of)[: len(record.clean)]
     found = put_to_the_test(record, model, part.pixels(rows), part.labels[rows], images=images, sample_seed=sample_seed)

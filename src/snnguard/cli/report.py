@@ -11,6 +11,9 @@ from snnguard.record import Record, read_json
 
 from .main import app, console
 
+PREFERRED = ("", "-spike", "-spike-full", "-standard", "-quick")
+"""Which record of a run folder is shown: the papers' suite, then the suites of `evaluate` by strength."""
+
 
 @app.command()
 def report(
@@ -34,19 +37,21 @@ def report(
 def read(source: Path) -> list[Record]:
     """The record of a run folder or a file, or the records of a file of several (demo's `results.json`).
 
-    Of a folder, `evaluation.json`, or where there is none the newest record of another suite. Raises `RequestError`.
+    Of a folder, `evaluation.json`, or where there is none that of another suite, by `PREFERRED`. Raises `RequestError`.
     """
-    path = _newest(source) if source.is_dir() else source
+    path = _preferred(source) if source.is_dir() else source
     data = read_json(path)
     if isinstance(data, dict) and "records" in data:
         return [Record.from_json(entry) for entry in data["records"]]
     return [Record.load(path)]
 
 
-def _newest(run: Path) -> Path:
-    if (path := run / "evaluation.json").exists():
-        return path
-    found = sorted(run.glob("evaluation-*.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise RequestError(f"{run} has not been judged yet; run: snnguard evaluate {run}")
-    return found[-1]
+def _preferred(run: Path) -> Path:
+    names = [f"evaluation{suffix}.json" for suffix in PREFERRED]
+    for name in names:
+        if (run / name).exists():
+            return run / name
+    others = ", ".join(path.name for path in sorted(run.glob("evaluation-*.json")))
+    if others:
+        raise RequestError(f"{run} has no {' or '.join(names)}; name one of its records: {others}")
+    raise RequestError(f"{run} has not been judged yet; run: snnguard evaluate {run}")

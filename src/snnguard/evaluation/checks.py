@@ -101,14 +101,20 @@ def few_steps(record: Record) -> Iterator[tuple[float, float, str]]:
 def less_than_named(record: Record) -> Iterator[tuple[float, float, str]]:
     """The name of a suite promises its attacks at their full length."""
     if record.suite in SUITES:
-        draws = max((result.draws for result in record.attacks), default=1)
-        promised = SUITES[record.suite](Attacker(draws=draws))
-        if any(result.rule == "own" for result in record.attacks):
+        run = [result for result in record.attacks if not result.name.startswith(("adaptive-", "transfer-"))]
+        promised = SUITES[record.suite](Attacker(draws=max((result.draws for result in run), default=1)))
+        if all(result.rule in ("own", "") for result in run):
             promised = promised.without_rules()
-        asked = Counter(_length(entry.attack.to_json()) for entry in promised.entries)
-        missing = asked - Counter(_length(result.attack) for result in record.attacks)
-        said = ", ".join(f"{count} x {name}" for name, count in sorted(missing.items()))
-        yield missing.total(), 0.0, f"called {record.suite}, but without {said}"
+        left, missing = Counter((_kind(r.attack), _length(r.attack), r.radius) for r in run), list[str]()
+        for entry in sorted(promised.entries, key=lambda entry: -_length(entry.attack.to_json())):
+            kind, length = _kind(entry.attack.to_json()), _length(entry.attack.to_json())
+            fits = [found for found in left if found[0] == kind and found[1] >= length and _as_far(found[2], entry.radius)]
+            if fits:
+                left -= Counter([min(fits, key=lambda found: found[1])])
+            else:
+                missing.append(f"{kind} ({length:g})" if length else kind)
+        said = ", ".join(f"{count} x {name}" for name, count in Counter(missing).items())
+        yield len(missing), 0.0, f"called {record.suite}, but without {said}"
 
 
 @check("larger-radius-weaker")
@@ -258,11 +264,20 @@ def _within(attack: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _within(inner)
 
 
-def _length(attack: Mapping[str, Any]) -> str:
-    """What an attack is and how long it looks, e.g. "multi-targeted apgd (100)"."""
-    parts = list(_within(attack))
-    long = next((str(part[key]) for part in reversed(parts) for key in ("steps", "queries", "points") if key in part), "")
-    return " ".join(str(part["kind"]) for part in parts) + (f" ({long})" if long else "")
+def _as_far(radius: float, asked: float | None) -> bool:
+    """Whether a result of this radius answers for the one asked; None is the whole range, beyond every ball of a suite."""
+    return radius == asked or (asked is None and radius > 4)
+
+
+def _kind(attack: Mapping[str, Any]) -> str:
+    """What an attack is, e.g. "multi-targeted apgd"."""
+    return " ".join(str(part["kind"]) for part in _within(attack))
+
+
+def _length(attack: Mapping[str, Any]) -> float:
+    """For how many steps or queries it looks, where it is counted."""
+    lengths = ("steps", "queries", "points")
+    return max((float(part[key]) for part in _within(attack) for key in lengths if key in part), default=0.0)
 
 
 def probed(measures: Mapping[str, float], prefix: str) -> Iterator[tuple[str, float]]:

@@ -71,7 +71,7 @@ def _differences(one: Record, other: Record) -> list[str]:
         return {
             "name": record.name, "threat": record.threat, "suite": record.suite, "attacks": attacks, "weights": made.weights,
             "seed": made.seed, "recipe": made.recipe, "tuning": record.notes.get("tuning", {}).get("leads"),
-            "data": _data(record),
+            "data": _data(record), "cascade": record.cascade, "repairs": record.repairs,
         }  # fmt: skip
 
     return [name for name, value in kept(one).items() if value != kept(other)[name]]

@@ -41,12 +41,12 @@ PAPER_STEP = 0.01 / (8 / 255)
 RULES: tuple[GradientRule, ...] = (BPTT(), RateGradient())
 
 
-WIDTHS: tuple[GradientRule, ...] = (BPTT(), BPTT(surrogate=ATan(alpha=2)), BPTT(surrogate=Triangle(gamma=0.5)))
+WIDTHS: tuple[BPTT, ...] = (BPTT(), BPTT(surrogate=ATan(alpha=2)), BPTT(surrogate=Triangle(gamma=0.5)))
 """Gradients through time: by the training surrogate, by one with long tails, by a narrow one."""
 
-GRADIENTS = {False: 6, True: 2}
-"""Under how many gradients `spike` attacks, the strongest of `Attacker.ranked`: of a deterministic model, and of a random
-one. There AutoAttack asks two attacks only and each gradient costs all its draws; two keep the cost within its fourfold."""
+GRADIENTS, GRADIENTS_RANDOM = 6, 2
+"""Under how many of `Attacker.ranked` `spike` attacks a deterministic model, and a random one. There AutoAttack has two attacks
+and each gradient costs all its draws; two keep the cost within its fourfold."""
 
 
 class Attacker(Choice):
@@ -55,7 +55,7 @@ class Attacker(Choice):
 
     draws: int = Field(default=1, ge=1)
     ranked: tuple[GradientRule, ...] = Field(
-        default=(*WIDTHS, ASSG(), RateGradient(), HART(), PDSG(), FiredMask()), min_length=1
+        default=(BPTT(), ASSG(), RateGradient(), HART(), *WIDTHS[1:], PDSG(), FiredMask()), min_length=1
     )
     substitutes: tuple[str, ...] = ()
 
@@ -106,14 +106,14 @@ def standard(attacker: Attacker) -> Suite:
 
 
 def spike(attacker: Attacker, *, steps: int = 100, queries: int = 5000) -> Suite:
-    """The recommended one, to be used without parameters: SA-PGD, APGD and APGD-T under each of the `GRADIENTS` that attack
-    this model best, transfer from the substitutes, FAB-T, and Square. Each sees the survivors of those before; cheap ones
+    """The recommended one, to be used without parameters: SA-PGD, APGD and APGD-T under the `GRADIENTS` that attack this
+    model best, transfer from the substitutes, FAB-T, and Square. Each sees the survivors of those before; cheap ones
     come first. Of a random model, whose every look costs all draws: APGD on the DLR in place of APGD-T, as in AutoAttack's
     version for them, no FAB-T, and a twentieth of the queries.
     """
     entries: list[Entry] = []
     early, random = attacker.early, not attacker.early
-    rules = attacker.ranked[: GRADIENTS[random]]
+    rules = attacker.ranked[: GRADIENTS_RANDOM if random else GRADIENTS]
     for rule in rules:
         gradient = attacker.gradient(rule)
         entries.append(_entry("sa-pgd", SAPGD(steps=steps, early_stop=early, gradient=gradient), rule))
@@ -165,8 +165,8 @@ SUITES: dict[str, Callable[[Attacker], Suite]] = {
     "paper": paper, "quick": quick, "standard": standard, "spike": spike, "noise": noise, "common": common, "checks": checks,
 }  # fmt: skip
 
-TUNED = frozenset({"standard", "spike"})
-"""The suites that ask which constants and which rule suit the model best."""
+TUNED = CASCADES = frozenset({"standard", "spike"})
+"""The suites that ask which constants and which rule suit the model best; the same ones are cascades."""
 
 
 def suite(name: str, *, draws: int = 1, attacker: Attacker | None = None) -> Suite:

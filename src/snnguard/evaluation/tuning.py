@@ -52,8 +52,9 @@ def tune(
     """The attacker who knows this model best, found on held-out images `x` [N, *F]: never on those that are judged.
 
     Every candidate is tried by the same short attack, and compared by the mean lead: it tells apart candidates that turn
-    the same images. Of each family the best constant is kept, and the families are ranked. A model without our neurons has
-    its own gradient alone, and nothing to find out.
+    the same images. Of each family the best constant is kept, and the families are ranked. Where all lead equally far,
+    as where something cuts every gradient, nothing is known and the defaults stay. A model without our neurons has its own
+    gradient alone, and nothing to find out.
     Raises `InvalidInput` without images.
     """
     if len(x) == 0:
@@ -63,9 +64,11 @@ def tune(
     if not (isinstance(model, nn.Module) and neurons_of(model)):
         return plain, Tuning(leads={}, images=len(x), forwards=0, backwards=0, seconds=0.0)
     began = time.perf_counter()
+    own = {neuron.settings.surrogate for neuron in neurons_of(model).values()}
+    widths = [rule for rule in WIDTHS if rule.surrogate is None or own != {rule.surrogate}]
     families: list[Sequence[GradientRule]] = [
         [ASSG(share=share) for share in SHARES], [HART(gamma=gamma) for gamma in GAMMAS],
-        *([rule] for rule in (*WIDTHS, RateGradient(), PDSG(), FiredMask())),
+        *([rule] for rule in (*widths, RateGradient(), PDSG(), FiredMask())),
     ]  # fmt: skip
     with metered(model) as cost:
         leads = {
@@ -74,7 +77,8 @@ def tune(
             for rule in family
         }
     found = [max(family, key=leads.__getitem__) for family in families]
-    attacker = plain.model_copy(update={"ranked": tuple(sorted(found, key=leads.__getitem__, reverse=True))})
+    ranked = tuple(sorted(found, key=leads.__getitem__, reverse=True))
+    attacker = plain if len({*leads.values()}) == 1 else plain.model_copy(update={"ranked": ranked})
     return attacker, Tuning(
         leads={rule_name(rule): round(lead, 6) for rule, lead in leads.items()}, images=len(x), forwards=cost.forwards,
         backwards=cost.backwards, seconds=round(time.perf_counter() - began, 3),

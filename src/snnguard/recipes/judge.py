@@ -15,7 +15,8 @@ from snnguard.attacks import PGD, InputGradient, Model
 from snnguard.data import Dataset, load
 from snnguard.evaluation import Attacker, Shard, curve, evaluate, gather, pictures, suite, tune
 from snnguard.evaluation.evaluate import Report
-from snnguard.evaluation.suites import TUNED
+from snnguard.evaluation.partial import digest
+from snnguard.evaluation.suites import CASCADES, TUNED
 from snnguard.record import Curve, Picture, Record
 from snnguard.training import resolve_device
 
@@ -43,7 +44,8 @@ def judge(
     notes it. Substitutes that `snnguard substitute` has trained for the run take part. With a `shard` only its share of
     the images is judged; `evaluation.merged` puts the parts together. Without `exhibits` the record has the verdicts and the
     membranes alone: no curve and no pictures, which cost as much as a few attacks. With `full` a cascade runs every attack on
-    every image that is right clean: the same worst case for more, with columns that can be compared.
+    every image that is right clean, for columns that can be compared: the same worst case for more (of a random model the same
+    but for its draws).
     """
     recipe = run.recipe
     dataset = dataset or load(recipe.data)
@@ -57,8 +59,8 @@ def judge(
     draws = draws or (10 if model.stochastic else 1)
     others = {name: other.to(device) for name, other in substitutes(run, dataset).items()}
     name = file_name(suite_name, split, shard, full=full)
-    # A folder of its own: whoever finishes deletes it, and shards of one run may be judged side by side.
-    unfinished = run.folder / "unfinished" / Path(name).stem
+    # A folder for each command: who finishes deletes his own, and leaves alone what else of this run is being judged.
+    unfinished = run.folder / "unfinished" / f"{Path(name).stem}-{digest(None, [], [images, seed, draws, batch_size])}"
     attacker, notes = Attacker(draws=draws, substitutes=tuple(others)), {}
     if suite_name in TUNED:
         held = dataset.validation if split == "test" else dataset.train
@@ -96,7 +98,7 @@ def file_name(suite_name: str, split: str, shard: Shard | None, *, full: bool = 
     """`evaluation.json` for the papers' suite on the test split; others say what they are."""
     parts = ["evaluation"]
     parts += [suite_name] if suite_name != "paper" else []
-    parts += ["full"] if full else []
+    parts += ["full"] if full and suite_name in CASCADES else []
     parts += [split] if split != "test" else []
     parts += [f"shard-{shard.index}-of-{shard.of}"] if shard else []
     return "-".join(parts) + ".json"

@@ -27,14 +27,14 @@ HEADINGS = ("model", "threat", "clean", "PGD-7", *SUITES, "suspicions")
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One model under one threat: of each suite the record that counts, by `_weight`."""
+    """One model under one threat: its records by suite, the largest of each."""
 
     records: dict[str, Record]
 
     @property
     def any(self) -> Record:
-        """The one that speaks for the model itself."""
-        return max(self.records.values(), key=_weight)
+        """The one that speaks for the model itself: of the most images."""
+        return max(self.records.values(), key=lambda record: len(record.clean))
 
     def worst(self, suite: str) -> Interval | None:
         """The worst case of a suite, or None where it was not run."""
@@ -75,13 +75,16 @@ class Line:
 def lines(records: Sequence[Record]) -> list[Line]:
     """A line per weights and threat, the most robust first, at the end those that nobody attacked within the threat.
 
-    Records without weights are told apart by name.
+    Records without weights are told apart by name. Those of validation images, on which hyper-parameters are chosen, count
+    only where a model has no others.
     """
     grouped: dict[tuple[str, ...], dict[str, Record]] = {}
+    tested = {_model(record) for record in records if record.provenance.split != "validation"}
     for record in records:
-        key = (record.provenance.weights or record.name, json.dumps(record.threat, sort_keys=True))
-        kept = grouped.setdefault(key, {})
-        if record.suite not in kept or _weight(record) > _weight(kept[record.suite]):
+        if record.provenance.split == "validation" and _model(record) in tested:
+            continue
+        kept = grouped.setdefault(_model(record), {})
+        if record.suite not in kept or len(record.clean) > len(kept[record.suite].clean):
             kept[record.suite] = record
     board = [Line(records=kept) for kept in grouped.values()]
     return sorted(board, key=lambda line: 1.0 if line.strongest is None else -line.strongest.point)
@@ -133,9 +136,8 @@ def write(board: Sequence[Line], out: Path) -> list[Path]:
     return [out / name for name in written]
 
 
-def _weight(record: Record) -> tuple[bool, int]:
-    """Test images count before validation images, on which hyper-parameters are chosen; then their number."""
-    return " validation images" not in record.provenance.data, len(record.clean)
+def _model(record: Record) -> tuple[str, ...]:
+    return record.provenance.weights or record.name, json.dumps(record.threat, sort_keys=True)
 
 
 def _pgd(record: Record | None) -> Interval | None:
