@@ -7,6 +7,7 @@
     <!-- suites: results/spike/*.json -->             PGD-7, AutoAttack and spike on the same networks
     <!-- ablation: results/spike/*.json -->           what each part of spike adds
     <!-- histograms: results/spike/*.json -->         the membrane potentials, as bars
+    <!-- parity: benchmarks/parity.json -->          our attacks beside those of other libraries
     <!-- certificates: results/certificates/*.json -->    certified accuracy beside attacks on the same classifier
     <!-- defenses: all -->                             every defense: source, what it changes, cost; then its equation
     ...
@@ -34,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results/published/mpd-sgr-table-1-vgg11.csv"
 PAPERS = ("results/cifar10-slim/*.json", "results/spike/paper/*.json")
 PAGES = ("README.md", "docs/results.md", "docs/attacks.md", "docs/defenses.md")
+PEERS = ("torchattacks", "ART")
 BLOCK = re.compile(
     r"(<!-- (?P<kind>\w+): (?P<pattern>\S+) -->\n).*?(<!-- end -->)",
     re.DOTALL,
@@ -135,6 +137,20 @@ def certificates(found: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(["\n".join(lines), *told])
 
 
+def parity(figures: dict[str, dict[str, float]]) -> str:
+    """Per network, norm and attack: what stands after ours and after the peers', as `make parity` has noted it."""
+    found: dict[str, dict[str, str]] = {}
+    for title, figure in figures.items():
+        name, _, peer = title.partition(", ")
+        if peer in PEERS:
+            row = found.setdefault(name, {"ours": f"{100 * figure['ours']:.1f}"})
+            row[peer] = f"{100 * figure['theirs']:.1f}"
+    lines = ["| network, norm, attack | ours | torchattacks | ART |", "|---|---:|---:|---:|"]
+    for name in sorted(found):
+        lines.append(f"| {name} | {' | '.join(found[name].get(peer, '') for peer in ('ours', *PEERS))} |")
+    return "\n".join(lines)
+
+
 def contents() -> str:
     """The table of contents of the field, and what each entry computes."""
     entries = [entry for entry in catalogue() if entry.name != "stack"]
@@ -169,8 +185,9 @@ def filled(text: str) -> str:
         paths = sorted(ROOT.glob(match["pattern"]))
         if not paths:
             raise SystemExit(f"no records match {match['pattern']}")
-        if match["kind"] == "certificates":
-            return f"{match[1]}\n{certificates([json.loads(path.read_text()) for path in paths])}\n\n{match[4]}"
+        if match["kind"] in ("certificates", "parity"):
+            read = [json.loads(path.read_text()) for path in paths]
+            return f"{match[1]}\n{parity(read[0]) if match['kind'] == 'parity' else certificates(read)}\n\n{match[4]}"
         records = [Record.load(path) for path in paths]
         made = KINDS[match["kind"]](records)
         return f"{match[1]}\n{made}\n\n{match[4]}"
