@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snnguard import recipes
 from snnguard.data import load
 from snnguard.errors import CheckpointError, UnknownName
-from snnguard.evaluation import Attacker, Shard, Suite, merged, paired, suites, tune, tuning
+from snnguard.evaluation import Attacker, Progress, Shard, Suite, merged, paired, suites, tune, tuning
 from snnguard.evaluation.suite import rule_name
 from snnguard.recipes import Recipe, start
 from snnguard.recipes.judge import file_name
@@ -160,6 +160,22 @@ def test_what_is_tuned_on_is_never_judged(split: str, run: recipes.Run, fewer: N
     assert noted["images"] == 3
     assert noted["backwards"] == 10 * 3 * 3  # candidates, images, looks
     assert record.notes.keys() == {"tuning"}
+
+
+def test_who_goes_on_does_not_tune_again(run: recipes.Run, fewer: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = recipes.judge(run, suite_name="spike", images=4, exhibits=False)
+
+    def stop(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        recipes.judge(run, suite_name="spike", images=4, exhibits=False, report=stop)
+    with monkeypatch.context() as patch:
+        patch.delattr(judging, "tune")
+        again = recipes.judge(run, suite_name="spike", images=4, exhibits=False)
+    assert again.notes["tuning"]["leads"] == whole.notes["tuning"]["leads"]
+    assert [(a.name, a.correct) for a in again.attacks] == [(a.name, a.correct) for a in whole.attacks]
+    assert not list((run.folder / "unfinished").iterdir())
 
 
 def test_who_does_not_ask_is_not_tuned_for(run: recipes.Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A trained run, judged: verdicts, membranes, curve and pictures in one record."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnguard import rng
 from snnguard.analysis import membranes
 from snnguard.attacks import PGD, InputGradient, Model
-from snnguard.data import Dataset, load
+from snnguard.data import Dataset, Split, load
 from snnguard.evaluation import Attacker, Shard, curve, evaluate, gather, pictures, suite, tune
 from snnguard.evaluation.evaluate import Report
 from snnguard.evaluation.partial import digest
 from snnguard.evaluation.suites import CASCADES, TUNED
-from snnguard.record import Curve, Picture, Record
+from snnguard.record import Curve, Picture, Record, read_json, write_atomic
+from snnguard.threat import Threat
 from snnguard.training import resolve_device
 
 from .recipe import Recipe
@@ -56,26 +58,19 @@ def judge(
     asked = torch.arange(min(images or len(part), len(part)))
     chosen = asked if shard is None else asked[shard.index :: shard.of]
     x, y = part.pixels(chosen, device), part.labels[chosen].to(device)
-    draws = draws or (10 if model.stochastic else 1)
     others = {name: other.to(device) for name, other in substitutes(run, dataset).items()}
+    attacker = Attacker(draws=draws or (10 if model.stochastic else 1), substitutes=tuple(others))
     name = file_name(suite_name, split, shard, full=full)
     # A folder for each command: who finishes deletes his own, and leaves alone what else of this run is being judged.
-    unfinished = run.folder / "unfinished" / f"{Path(name).stem}-{digest(None, [], [images, seed, draws, batch_size])}"
-    attacker, notes = Attacker(draws=draws, substitutes=tuple(others)), {}
+    command = digest(None, [], [images, seed, attacker.draws, batch_size])
+    unfinished = run.folder / "unfinished" / f"{Path(name).stem}-{command}"
+    notes: dict[str, Any] = {} if shard is None else {"shard": {"index": shard.index, "of": shard.of}}
     if suite_name in TUNED:
         held = dataset.validation if split == "test" else dataset.train
-        first = slice(0, HELD_OUT)
-        attacker, tuning = tune(
-            model, held.pixels(first, device), held.labels[first].to(device), threat=recipe.threat, draws=draws,
-            seed=rng.derive(seed, "tuning"), substitutes=tuple(others),
-        )  # fmt: skip
-        notes["tuning"] = tuning.to_json()
-    if shard is not None:
-        notes["shard"] = {"index": shard.index, "of": shard.of}
-    chosen_suite = suite(suite_name, attacker=attacker)
-    chosen_suite = chosen_suite.model_copy(update={"cascade": chosen_suite.cascade and not full})
+        attacker, notes["tuning"] = _tuned(attacker, model, held, recipe.threat, rng.derive(seed, "tuning"), unfinished)
+    judged_by = suite(suite_name, attacker=attacker)
     record = evaluate(
-        model, x, y, suite=chosen_suite, substitutes=others,
+        model, x, y, suite=judged_by.model_copy(update={"cascade": judged_by.cascade and not full}), substitutes=others,
         threat=recipe.threat, seed=seed, name=recipe.name, labels=dataset.labels, required=recipe.defense.adaptive(),
         batch_size=batch_size, partial=unfinished, report=report,
         provenance=gather(
@@ -83,15 +78,32 @@ def judge(
             data=f"{dataset.describe()}; judged: {len(asked)} {split} images" + (shard.suffix if shard else ""),
         ),
     )  # fmt: skip
-    probe, seed = slice(0, 256), rng.derive(seed, "exhibits")
+    seed = rng.derive(seed, "exhibits")
     with rng.scope(seed):
-        layers = tuple(membranes(model, x[probe]))
-    shown = _shown(model, x, y, recipe=recipe, labels=dataset.labels, seed=seed, draws=draws) if exhibits else ((), ())
+        layers = tuple(membranes(model, x[:256]))
+    shown = _shown(model, x, y, recipe=recipe, labels=dataset.labels, seed=seed, draws=attacker.draws) if exhibits else ((), ())
     record = record.with_exhibits(membranes=layers, curves=shown[0], pictures=shown[1], epochs=tuple(run.epochs()))
     record = replace(record, notes=notes)
     record.save(out or run.folder / name)
     shutil.rmtree(unfinished, ignore_errors=True)
     return record
+
+
+def _tuned(
+    attacker: Attacker, model: nn.Module, held: Split, threat: Threat, seed: int, folder: Path
+) -> tuple[Attacker, dict[str, Any]]:  # fmt: skip
+    """`tune` on the first `HELD_OUT` images, and what to note of it; kept in `folder` for whoever goes on."""
+    device = next(model.parameters()).device
+    x, y = held.pixels(slice(0, HELD_OUT), device), held.labels[:HELD_OUT].to(device)
+    path = folder / f"tuning-{digest(model, [x, y], [threat.to_json(), attacker.to_json(), seed])}.json"
+    if path.exists():
+        kept = read_json(path)
+        return Attacker.parse(kept["attacker"]), kept["tuning"]
+    found, tuning = tune(
+        model, x, y, threat=threat, draws=attacker.draws, seed=seed, substitutes=attacker.substitutes
+    )  # fmt: skip
+    write_atomic(path, json.dumps({"attacker": found.to_json(), "tuning": tuning.to_json()}).encode())
+    return found, tuning.to_json()
 
 
 def file_name(suite_name: str, split: str, shard: Shard | None, *, full: bool = False) -> str:
