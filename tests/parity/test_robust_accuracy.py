@@ -43,6 +43,9 @@ SAME = tuple(f"{name}, torchattacks" for name in ("apgd-ce", "apgd-dlr", "apgd-t
 nearest, no square of either peer touches the last row (test_black_box.py), both are part of its AutoAttack, and ART's has no
 targeted runs and no FAB: there ours only has to be no weaker."""
 
+BROKEN = {"snn L2 square, ART"}
+"""Where the peer returns NaN in place of images, so that there is nothing to compare."""
+
 Note = Callable[..., None]
 
 
@@ -160,8 +163,7 @@ def by_art(name: str) -> "Peer":
                 estimator, eps_step=2 * case.threat.eps, max_iter=STEPS, nb_random_init=1, loss_type=loss, verbose=False, **ball
             )
         np.random.seed(seed)  # noqa: NPY002, the only generator that ART knows
-        found = torch.from_numpy(peer.generate(x.numpy(), np.eye(10, dtype=np.float32)[y.numpy()]))
-        return torch.where(found.isnan(), x, found)  # its Square divides by zero on some images in L2
+        return torch.from_numpy(peer.generate(x.numpy(), np.eye(10, dtype=np.float32)[y.numpy()]))
 
     return attacked
 
@@ -214,6 +216,10 @@ def standing(peer: Peer, case: Case, seeds: int) -> float:
 
 @pytest.mark.parametrize("name", list(PEERS))
 def test_as_few_stand_at_equal_budgets(name: str, case: Case, kind: str, left: dict[object, float], note: Note) -> None:
+    title = f"{kind} {case.norm} {name}"
+    if title in BROKEN:
+        assert PEERS[name](case, 0).isnan().any()
+        return
     own = name.partition(",")[0]
     seeds = SEEDS.get(own, 1)
     if (own, kind, case.norm) not in left:
@@ -221,7 +227,6 @@ def test_as_few_stand_at_equal_budgets(name: str, case: Case, kind: str, left: d
     ours, theirs = left[own, kind, case.norm], standing(PEERS[name], case, seeds)
     half = 1.96 * (ours * (1 - ours) / IMAGES) ** 0.5
     clean = len(case.x) / IMAGES
-    title = f"{kind} {case.norm} {name}"
     note(title, ours=ours, theirs=theirs, clean=clean, half_interval=half, seeds=seeds)
     assert 0.1 < ours < 0.9  # else the comparison says nothing
     assert ours <= theirs + (half if title in AHEAD else 0.005)
