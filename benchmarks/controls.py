@@ -92,18 +92,18 @@ def main(folder: Path) -> None:
     model, weights = run.model(dataset)
     x, y = dataset.test.pixels(slice(0, IMAGES)), dataset.test.labels[:IMAGES]
     held = dataset.validation.pixels(slice(0, HELD_OUT)), dataset.validation.labels[:HELD_OUT]
-    threat, found = run.recipe.threat, dict[str, Record]()
+    threat, found, pgd = run.recipe.threat, dict[str, Record](), dict[str, int]()
     for name, spoilt in (SOUND | FAULTS).items():
         # A copy each: what one call leaves behind must not be there in the next.
         attacker, _ = tune(spoilt(copy.deepcopy(model)).eval(), *held, threat=threat)
         judged = spoilt(copy.deepcopy(model)).eval()
         found[name] = evaluate(judged, x, y, suite=suite("spike", attacker=attacker), threat=threat, name=name)
         quick = evaluate(spoilt(copy.deepcopy(model)).eval(), x, y, suite=suite("quick"), threat=threat)
-        pgd = quick.find("pgd-10/bptt").accuracy.hits
-        print(f"{name}: clean {found[name].clean.hits}, PGD-10 {pgd}, spike {found[name].worst_flags.hits} of {IMAGES}; "
+        pgd[name] = quick.find("pgd-10/bptt").accuracy.hits
+        print(f"{name}: clean {found[name].clean.hits}, PGD-10 {pgd[name]}, spike {found[name].worst_flags.hits} of {IMAGES}; "
               f"{sorted({s.code for s in found[name].suspicions})}", flush=True)  # fmt: skip
     rows = [
-        {"fault": name, "clean": found[name].clean.hits, "spike": found[name].worst_flags.hits,
+        {"fault": name, "clean": found[name].clean.hits, "pgd-10": pgd[name], "spike": found[name].worst_flags.hits,
          "sane": found[twin(name)].worst_flags.hits, "named": name in {s.code for s in found[name].suspicions}}
         for name in FAULTS
     ]  # fmt: skip

@@ -1,17 +1,19 @@
-"""How close FAB comes, against torchattacks and foolbox, on a network trained on the digits.
+"""FAB and APGD towards each class against torchattacks, ART and foolbox, on a network trained on the digits.
 
 The peers stop looking at an image at its first success within eps, so distances are compared with a ball that holds the
 whole range. torchattacks' FAB-T keeps the first class that succeeds there, not the nearest: its runs per class are taken.
 """
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from snnguard.attacks import FAB, PGD
+from snnguard.attacks import FAB, PGD, Attack, apgd_t
 from snnguard.data import digits
 from snnguard.threat import L2, Linf, Threat
 
@@ -19,6 +21,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the peers' own, at import
     foolbox = pytest.importorskip("foolbox")
     torchattacks = pytest.importorskip("torchattacks")
+    evasion = pytest.importorskip("art.attacks.evasion")
+    from art.estimators.classification import PyTorchClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers' own
 
@@ -63,6 +67,64 @@ def case() -> Case:
 
 def fab(case: Case, norm: str, *, towards_each: bool, eps: float) -> "torchattacks.FAB":
     return torchattacks.FAB(case.model, norm=norm, eps=eps, steps=STEPS, multi_targeted=towards_each)
+
+
+def by_fab_t(case: Case, norm: str) -> Tensor:
+    return fab(case, norm, towards_each=True, eps=THREATS[norm].eps)(case.x, case.y)
+
+
+def by_fab(case: Case, norm: str) -> Tensor:
+    return fab(case, norm, towards_each=False, eps=THREATS[norm].eps)(case.x, case.y)
+
+
+def by_apgd_t(case: Case, norm: str) -> Tensor:
+    return torchattacks.APGDT(case.model, norm=norm, eps=THREATS[norm].eps, steps=STEPS)(case.x, case.y)
+
+
+def by_art(case: Case, norm: str) -> Tensor:
+    """ART's APGD on the (untargeted) DLR of each target, lowered: its own form of a targeted run."""
+    eps = THREATS[norm].eps
+    estimator = PyTorchClassifier(
+        case.model, loss=nn.CrossEntropyLoss(), input_shape=(1, 8, 8), nb_classes=10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    found = case.x.clone()
+    for target in range(10):
+        rows = (case.stands(found) & (case.y != target)).nonzero().flatten()
+        attack = evasion.AutoProjectedGradientDescent(
+            estimator, norm=np.inf if norm == "Linf" else 2, eps=eps, eps_step=2 * eps, max_iter=STEPS, targeted=True,
+            nb_random_init=1, batch_size=len(rows), loss_type="difference_logits_ratio", verbose=False,
+        )  # fmt: skip
+        aim = np.eye(10, dtype=np.float32)[np.full(len(rows), target)]
+        found[rows] = torch.from_numpy(attack.generate(case.x[rows].numpy(), aim))
+    return found
+
+
+Peer = Callable[[Case, str], Tensor]
+PAIRS: dict[str, tuple[Attack, Peer]] = {
+    "FAB-T, torchattacks": (FAB(steps=STEPS), by_fab_t),
+    "FAB, torchattacks": (FAB(steps=STEPS, variant="untargeted"), by_fab),
+    "APGD-T, torchattacks": (apgd_t(steps=STEPS), by_apgd_t),
+    "APGD-T, ART": (apgd_t(steps=STEPS), by_art),
+}
+
+
+@NORMS
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_as_few_images_stand_at_equal_steps(name: str, norm: str, case: Case) -> None:
+    attack, peer = PAIRS[name]
+    theirs = peer(case, norm)
+    ours = attack(case.model, case.x, case.y, threat=THREATS[norm], seed=0)
+    assert THREATS[norm].contains(theirs, case.x, atol=1e-5).all()
+    left, other = (float(case.stands(x_adv).float().mean()) for x_adv in (ours, theirs))
+    both = float((case.stands(ours) & case.stands(theirs)).float().mean())
+    half = 1.96 * (left * (1 - left) / len(case.x)) ** 0.5
+    print(
+        f"\n{norm} {name}: {100 * left:.2f} % against {100 * other:.2f} % of {len(case.x)} stand, {100 * both:.2f} % both; "
+        f"95 % interval +-{100 * half:.2f}", end="",
+    )  # fmt: skip
+    assert 0.2 < left < 0.95  # else the comparison says nothing
+    assert left <= other + 0.005
+    assert abs(left - other) <= half
 
 
 def per_class_distance(case: Case, norm: str) -> Tensor:
