@@ -367,8 +367,10 @@ class TestRule:
             seen = each.spikes(x, steps=4, dynamics=LIF(decay=0.5), surrogate=LIF().surrogate, watch=watch)[1]
             assert seen is not None
             found.append(seen)
-        for name in ("mean", "var", "hinge", "potential", "spikes"):
+        for name in ("potential", "spikes"):
             assert torch.equal(getattr(found[0], name), getattr(found[1], name))
+        for name in ("mean", "var", "hinge"):  # a rule with a slope of its own runs another kernel, which sums in another order
+            assert torch.allclose(getattr(found[0], name), getattr(found[1], name), rtol=8 * torch.finfo(dtype).eps)
 
 
 @pytest.fixture(scope="module")

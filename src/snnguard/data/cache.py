@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +28,6 @@ class Source:
     splits: dict[str, Split]
     names: tuple[str, ...]
     lossy: bool
-
-
-def folder() -> Path:
-    """`$SNNGUARD_CACHE`, or `~/.cache/snnguard`."""
-    return Path(os.environ.get("SNNGUARD_CACHE") or "~/.cache/snnguard").expanduser() / "data"
 
 
 def store(path: Path, source: Source) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from snnguard.cache import folder as cache_folder
 from snnguard.errors import DataError
 
 from . import cache, decode
@@ -46,7 +47,7 @@ def _read_local(path: Path) -> Source:
         raise DataError(f"no file or folder {path}; give the folder that holds train.parquet and test.parquet")
     try:
         kind, files = _layout(path)
-        kept = cache.folder() / f"{path.stem}-{_key(path, files)}.safetensors"
+        kept = cache_folder("data") / f"{path.stem}-{_key(path, files)}.safetensors"
     except OSError as error:
         raise DataError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
     source = cache.restore(kept)
@@ -69,9 +70,9 @@ def _read_hub(name: str, config: str | None) -> Source:
     kept: Path | None = None
     try:
         revision = _revision(name)
-        kept = cache.folder() / f"{stem}--{revision}.safetensors"
+        kept = cache_folder("data") / f"{stem}--{revision}.safetensors"
     except ConnectionError as error:
-        copies = cache.folder().glob(f"{glob.escape(stem)}--*.safetensors")
+        copies = cache_folder("data").glob(f"{glob.escape(stem)}--*.safetensors")
         kept = max(copies, key=lambda copy: copy.stat().st_mtime, default=None)
         if kept:
             log.warning("the hub is out of reach; using the copy of %s that was decoded last", name)

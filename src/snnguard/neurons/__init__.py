@@ -2,11 +2,11 @@
 
 from .assg import ASSG
 from .dynamics import Dynamics, straight_through, unroll
-from .fused import fused
 from .gain import StepGain
 from .gate import StochasticGate
 from .hart import HART
 from .homeostasis import HomeostaticThreshold
+from .kernels import fused, native
 from .leak import EvolutionaryLeak, LearnedLeak
 from .learned import AdaptiveSmooth, LearnedWindow
 from .memory import Memory
@@ -67,6 +67,7 @@ __all__ = [
     "is_unsettled",
     "lif",
     "mechanisms_of",
+    "native",
     "neurons_of",
     "nlif",
     "plif",

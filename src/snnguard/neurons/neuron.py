@@ -74,7 +74,9 @@ class Neuron(nn.Module):
         if current.shape[0] not in (1, self.steps):
             raise RequestError(f"this neuron runs for {self.steps} steps, found a current of shape {tuple(current.shape)}")
         mechanisms: list[Any] = list(self.mechanisms)
-        given = current.float() if current.dtype in (torch.bfloat16, torch.float16) else current
+        rule = self.rule or BPTT()
+        half = current.dtype in (torch.bfloat16, torch.float16)
+        given = current.float() if half and (mechanisms or not rule.half or (self.watch and self.watch.current)) else current
         precise, noise, leak = given, None, None
         for mechanism in mechanisms:
             mechanism.settle(given)
@@ -84,7 +86,6 @@ class Neuron(nn.Module):
             noise, leak = added if noise is None else noise, own if leak is None else leak
         if noise is not None:
             precise = precise + noise
-        rule = self.rule or BPTT()
         spikes, seen = rule.spikes(
             precise,
             steps=self.steps,

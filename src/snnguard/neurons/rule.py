@@ -6,7 +6,7 @@ Which gradient an attacker uses is the attacker's own business, so a rule is a v
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from pydantic import Field
@@ -15,7 +15,7 @@ from torch import Tensor
 from snnguard.choice import Choice
 
 from .dynamics import Dynamics, unroll
-from .fused import fused
+from .kernels import run as accelerated
 from .memory import Memory
 from .surrogate import Surrogate
 from .trait import Mechanism
@@ -23,12 +23,15 @@ from .watch import Membrane, Watch
 
 
 def run(current: Tensor, inside: Sequence[Mechanism], *, own: bool = True, **call: Any) -> tuple[Tensor, Membrane | None]:
-    """The forward pass of every rule: the fused kernel, or the reference loop where a mechanism acts inside it."""
-    return unroll(current, inside=inside, own=own, **call) if inside else fused(current, **call)
+    """The forward pass of every rule: the fastest kernel, or the reference loop where a mechanism acts inside it."""
+    return unroll(current, inside=inside, own=own, **call) if inside else accelerated(current, **call)
 
 
 class GradientRule(Choice):
     """Turns a current into spikes and decides how they differentiate."""
+
+    half: ClassVar[bool] = False
+    """Whether it takes a current in half precision as it is; else the neuron makes float32 of it first."""
 
     def at(self, layer: str, memory: Memory | None) -> "GradientRule":  # noqa: ARG002
         """The rule as the neuron called `layer` uses it; one that remembers what it saw there returns a copy that does."""
@@ -54,6 +57,7 @@ class GradientRule(Choice):
 class BPTT(GradientRule, kind="bptt"):
     """Backpropagation through time, through the neuron's own surrogate or the one given here."""
 
+    half: ClassVar[bool] = True
     surrogate: Surrogate | None = None
 
     def spikes(

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .dynamics import Reset
-from .surrogate import Slope, Slopes
-from .trait import over_time
-from .watch import Membrane, Watch, channel_moments
+from snnguard.neurons.dynamics import Reset
+from snnguard.neurons.surrogate import Slope, Slopes
+from snnguard.neurons.trait import over_time
+from snnguard.neurons.watch import Membrane, Watch, channel_moments
 
 
 class _Setting(NamedTuple):

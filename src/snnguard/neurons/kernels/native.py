@@ -1,0 +1,207 @@
+"""The compiled backend for the CPU (native.c): one pass over memory each way, and nothing kept but the current.
+
+Forward bits equal those of `dynamics.unroll`; gradients agree to rounding. Currents in bfloat16 are computed with in float32.
+"""
+
+import ctypes
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from snnguard.errors import SNNGuardError
+from snnguard.neurons.dynamics import Reset
+from snnguard.neurons.surrogate import (
+    ATan,
+    Dspike,
+    Exponential,
+    Gaussian,
+    Rectangular,
+    Sigmoid,
+    Slopes,
+    SuperSpike,
+    Surrogate,
+    Triangle,
+)  # fmt: skip
+from snnguard.neurons.trait import over_time
+from snnguard.neurons.watch import Membrane, Watch
+
+from .build import library
+
+SURROGATES: dict[type[Surrogate], Callable[[Any], tuple[float, float]]] = {
+    Triangle: lambda h: (h.gamma, 0.0),
+    Rectangular: lambda h: (h.width, 0.0),
+    Sigmoid: lambda h: (h.alpha, 0.0),
+    SuperSpike: lambda h: (h.beta, 0.0),
+    ATan: lambda h: (h.alpha, 0.0),
+    Gaussian: lambda h: (h.sigma, 0.0),
+    Exponential: lambda h: (h.alpha, h.beta),
+    Dspike: lambda h: (h.b, h.b / (2 * math.tanh(h.b / 2))),
+}
+"""The constants of each surrogate; its place is its number in `slope` of native_loops.h."""
+
+TYPES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
+BANDS = 8
+
+
+class _CSetting(ctypes.Structure):
+    """`Setting` of native.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("steps", "given", "outer", "channels", "inner")),
+        *((name, ctypes.c_double) for name in ("decay", "threshold")),
+        *((name, ctypes.c_int64) for name in ("subtract", "detach_reset", "surrogate")),
+        *((name, ctypes.c_double) for name in ("first", "second")),
+        *((name, ctypes.c_int64) for name in ("moments", "bands", "threads")),
+    )
+
+
+class _Setting(NamedTuple):
+    steps: int
+    decay: float
+    threshold: float
+    reset: Reset
+    detach_reset: bool
+    surrogate: Surrogate
+    watch: Watch
+
+    def for_c(self, step: Tensor, given: int) -> _CSetting:
+        """`step` is one time step, dense in memory."""
+        kind = type(self.surrogate)
+        first, second = SURROGATES[kind](self.surrogate)
+        return _CSetting(
+            self.steps, given, *_shape(step), self.decay, self.threshold, self.reset == "subtract", self.detach_reset,
+            list(SURROGATES).index(kind), first, second, self.watch.moments, len(self.watch.bands), torch.get_num_threads(),
+        )  # fmt: skip
+
+
+def takes(current: Tensor, *, surrogate: Slopes, watch: Watch | None, leak: Tensor | None) -> bool:
+    """Whether this backend is there and can do this: on the CPU, one decay, a surrogate of this room, at most 8 bands."""
+    return (
+        current.device.type == "cpu"
+        and current.dtype in TYPES
+        and leak is None
+        and type(surrogate) in SURROGATES
+        and len(watch.bands if watch else ()) <= BANDS
+        and library() is not None
+    )
+
+
+def native(
+    current: Tensor,
+    *,
+    steps: int,
+    decay: float,
+    threshold: float,
+    reset: Reset,
+    detach_reset: bool,
+    surrogate: Slopes,
+    watch: Watch | None = None,
+    noise: Tensor | None = None,
+) -> tuple[Tensor, Membrane | None]:
+    """The same as `dynamics.unroll`, for what `takes` allows. What is watched of bfloat16 comes in float32."""
+    assert isinstance(surrogate, Surrogate)
+    watch = watch or Watch()
+    setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch)
+    spikes, mean, var, hinge, potential = _Native.apply(current, noise, setting)  # type: ignore[no-untyped-call]
+    if not watch:
+        return spikes, None
+    seen = Membrane(
+        mean=mean if watch.moments else None,
+        var=var if watch.moments else None,
+        hinge=hinge if watch.bands else None,
+        bands=watch.bands,
+        potential=potential if watch.potential else None,
+        spikes=spikes.detach() if watch.potential else None,
+    )
+    return spikes, seen
+
+
+class _Native(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, noise: Tensor | None, setting: _Setting) -> tuple[Tensor, ...]:
+        watch, steps = setting.watch, setting.steps
+        spikes = over_time(current, steps)
+        current = _dense(current, spikes)
+        noise = None if noise is None or not watch else _dense(noise, spikes)
+        c = setting.for_c(spikes[0], len(current))
+        precise = torch.float64 if current.dtype == torch.float64 else torch.float32
+        moments = torch.empty(2, steps if watch.moments else 0, c.channels, dtype=torch.float64)
+        hinges = torch.zeros(len(watch.bands), dtype=torch.float64)
+        potential = torch.empty_like(spikes, dtype=precise) if watch.potential else current.new_zeros(0)
+        bands = torch.tensor(watch.bands, dtype=torch.float64)
+        _call(
+            "forward", current, c, current, noise, spikes, moments[0], moments[1], bands, hinges,
+            potential if watch.potential else None,
+        )  # fmt: skip
+        ctx.save_for_backward(current, noise, moments[0])
+        ctx.setting = setting
+        ctx.set_materialize_grads(False)
+        hinges /= spikes.numel()
+        return spikes, moments[0].to(precise), moments[1].to(precise), hinges.to(precise), potential
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any,
+        g_spikes: Tensor | None,
+        g_mean: Tensor | None,
+        g_var: Tensor | None,
+        g_hinge: Tensor | None,
+        g_potential: Tensor | None,
+    ) -> tuple[Tensor, None, None]:
+        setting: _Setting = ctx.setting
+        current, noise, mean = ctx.saved_tensors
+        out = torch.empty_like(current)
+        every = over_time(current, setting.steps) if len(current) == 1 < setting.steps else out  # only for its strides
+        c = setting.for_c(current[0], len(current))
+        n = max(every[0].numel() // max(c.channels, 1), 1)
+        constant = slope = weights = None
+        if setting.watch.moments and (g_mean is not None or g_var is not None):
+            # d(mean)/du = 1/n and d(var)/du = 2 (u - mean(u)) / n; `mean` is of u - threshold
+            slope = torch.zeros_like(mean) if g_var is None else g_var.double() * (2 / n)
+            constant = -slope * (mean + setting.threshold)
+            constant = constant if g_mean is None else constant + g_mean.double() / n
+        if setting.watch.bands and g_hinge is not None:
+            weights = (g_hinge.double() / every.numel()).contiguous()
+        else:
+            c.bands = 0
+        bands = torch.tensor(setting.watch.bands, dtype=torch.float64)
+        g_potential = g_potential if setting.watch.potential else None
+        _call(
+            "backward", current, c, current, noise, None if g_spikes is None else _dense(g_spikes, every),
+            constant, slope, bands, weights, None if g_potential is None else _dense(g_potential, every), out,
+        )  # fmt: skip
+        return out, None, None
+
+
+def _call(name: str, current: Tensor, setting: _CSetting, *tensors: Tensor | None) -> None:
+    """Calls the function of native.c for the type of `current`; None is a null pointer."""
+    pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
+    found = library()
+    assert found is not None
+    if setting.outer * setting.channels * setting.inner == 0:
+        return
+    if getattr(found, f"{name}_{TYPES[current.dtype]}")(ctypes.byref(setting), *pointers):
+        raise SNNGuardError(f"no memory was left for a layer of shape {tuple(current.shape)}; use smaller batches")
+
+
+def _dense(x: Tensor, like: Tensor) -> Tensor:
+    """`x` with the memory order of `like`, of which it may be a single step; itself where it has it already."""
+    strides = like.stride()
+    if all(a == b or size == 1 for a, b, size in zip(x.stride(), strides, x.shape, strict=True)):
+        return x
+    return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
+
+
+def _shape(step: Tensor) -> tuple[int, int, int]:
+    """One time step as [outer, channels, inner]."""
+    if step.ndim < 2:
+        return step.numel(), 1, 1
+    channels = step.shape[1]
+    if step.ndim == 4 and not step.is_contiguous():
+        return step.numel() // max(channels, 1), channels, 1
+    return len(step), channels, step[0, 0].numel() if len(step) and channels else 1

@@ -1,0 +1,284 @@
+/* The loops of native.c for one type; included there once for each. */
+
+#define EACH for (int64_t i = 0; i < size; i++)
+
+/* Where a block lies: its first element in a step, its shape, and the channel of its first element. */
+typedef struct {
+    int64_t start, rows, width, channel;
+} NAME(Block);
+
+/* Blocks are numbered within `units`: rows of channels, or planes of one channel each. */
+static NAME(Block) NAME(block)(const Setting *s, int64_t number, int64_t room) {
+    NAME(Block) b;
+    if (s->inner == 1) {
+        if (s->channels <= room) { /* several whole rows */
+            int64_t rows = room / s->channels, first = number * rows;
+            b.start = first * s->channels, b.width = s->channels, b.channel = 0;
+            b.rows = s->outer - first < rows ? s->outer - first : rows;
+        } else { /* a piece of one row */
+            int64_t pieces = (s->channels + room - 1) / room;
+            b.channel = number % pieces * room, b.rows = 1;
+            b.start = number / pieces * s->channels + b.channel;
+            b.width = s->channels - b.channel < room ? s->channels - b.channel : room;
+        }
+    } else { /* a piece of one plane */
+        int64_t pieces = (s->inner + room - 1) / room, plane = number / pieces, from = number % pieces * room;
+        b.start = plane * s->inner + from, b.rows = 1, b.channel = plane % s->channels;
+        b.width = s->inner - from < room ? s->inner - from : room;
+    }
+    return b;
+}
+
+static int64_t NAME(blocks)(const Setting *s, int64_t room) {
+    if (s->inner > 1) return s->outer * s->channels * ((s->inner + room - 1) / room);
+    if (s->channels > room) return s->outer * ((s->channels + room - 1) / room);
+    int64_t rows = room / s->channels;
+    return (s->outer + rows - 1) / rows;
+}
+
+/* How many elements of a block fit: their membranes of all steps stay in the cache. */
+static int64_t NAME(room)(const Setting *s) {
+    int64_t room = 4096 / s->steps;
+    return room < 64 ? 64 : room > 1024 ? 1024 : room;
+}
+
+static inline void NAME(charge)(const Setting *s, const REAL *restrict v, const STORE *restrict current, REAL *restrict u, int64_t size, int first) {
+    const REAL decay = (REAL)s->decay;
+    if (first) EACH u[i] = LOAD(current[i]);
+    else if (s->decay == 1) EACH u[i] = LOAD(current[i]) + v[i];
+    else EACH u[i] = LOAD(current[i]) + v[i] * decay;
+}
+
+static inline void NAME(reset)(const Setting *s, const REAL *restrict u, REAL *restrict v, int64_t size) {
+    const REAL threshold = (REAL)s->threshold;
+    if (s->subtract) EACH v[i] = u[i] >= threshold ? u[i] - threshold : u[i];
+    else EACH v[i] = u[i] >= threshold ? 0 : u[i];
+}
+
+/* Adds the moments of q, shifted, to sum and square of the block's channels. */
+static inline void NAME(add_moments)(const Setting *s, NAME(Block) b, const REAL *restrict q, const double *restrict shift, double *restrict sum, double *restrict square) {
+    if (s->inner == 1) {
+        REAL few[1024], squares[1024]; /* the rows of one block in REAL, the blocks in double */
+        const double *middle = shift + b.channel;
+        for (int64_t i = 0; i < b.width; i++) few[i] = squares[i] = 0;
+        for (int64_t r = 0; r < b.rows; r++)
+            for (int64_t i = 0; i < b.width; i++) {
+                REAL x = q[r * b.width + i] - (REAL)middle[i];
+                few[i] += x, squares[i] += x * x;
+            }
+        for (int64_t i = 0; i < b.width; i++) sum[b.channel + i] += few[i], square[b.channel + i] += squares[i];
+    } else {
+        double total = 0, squares = 0, middle = shift[b.channel];
+#pragma omp simd reduction(+ : total, squares)
+        for (int64_t i = 0; i < b.width; i++) {
+            double x = (double)q[i] - middle;
+            total += x, squares += x * x;
+        }
+        sum[b.channel] += total, square[b.channel] += squares;
+    }
+}
+
+static inline double NAME(hinge)(const REAL *q, REAL band, int64_t size) {
+    double total = 0;
+#pragma omp simd reduction(+ : total)
+    EACH {
+        REAL inside = band - (q[i] < 0 ? -q[i] : q[i]);
+        total += inside > 0 ? inside : 0;
+    }
+    return total;
+}
+
+/* h at u - threshold. The numbers of the cases are the places in native.py's table. */
+static inline void NAME(slope)(const Setting *s, const REAL *restrict u, REAL *restrict h, int64_t size) {
+    const REAL threshold = (REAL)s->threshold, a = (REAL)s->first, b = (REAL)s->second;
+#define UBAR REAL x = u[i] - threshold, size_ = x < 0 ? -x : x; (void)size_
+    switch (s->surrogate) {
+    case 0: { /* triangle */
+        REAL scale = 1 / (a * a);
+        EACH { UBAR; h[i] = (a > size_ ? a - size_ : 0) * scale; }
+    } break;
+    case 1: /* rectangular */
+        EACH { UBAR; h[i] = size_ < a / 2 ? 1 / a : 0; }
+        break;
+    case 2: /* sigmoid */
+#pragma omp simd
+        EACH { UBAR; REAL y = 1 / (1 + EXP(-a * size_)); h[i] = y * (1 - y) * a; }
+        break;
+    case 3: /* superspike */
+        EACH { UBAR; REAL y = 1 + a * size_; h[i] = 1 / (y * y); }
+        break;
+    case 4: /* atan */
+        EACH { UBAR; REAL y = x * ((REAL)1.57079632679489661923 * a); h[i] = a / 2 / (1 + y * y); }
+        break;
+    case 5: { /* gaussian */
+        REAL peak = 1 / (a * (REAL)2.50662827463100050242), factor = (REAL)-0.5 / (a * a);
+#pragma omp simd
+        EACH { UBAR; h[i] = EXP(x * x * factor) * peak; }
+    } break;
+    case 6: /* exponential */
+#pragma omp simd
+        EACH { UBAR; h[i] = EXP(-b * size_) * a; }
+        break;
+    case 7: { /* dspike; b is the height */
+#pragma omp simd
+        EACH {
+            UBAR;
+            REAL near = size_ < (REAL)0.5 ? size_ : (REAL)0.5; /* no overflow far away, where h is 0 */
+            REAL e = EXP(a * near), c = (e + 1 / e) / 2;
+            h[i] = size_ <= (REAL)0.5 ? b / (c * c) : 0;
+        }
+    } break;
+    }
+#undef UBAR
+}
+
+/* The membranes that each channel's moments are measured from: those of its first element. Makes the variance of a constant
+ * channel exactly 0, and costs one element per channel. */
+static void NAME(shifts)(const Setting *s, const STORE *current, const STORE *noise, double *shift) {
+    const int64_t step = s->outer * s->channels * s->inner;
+    for (int64_t c = 0; c < s->channels; c++) {
+        REAL v = 0;
+        for (int64_t t = 0; t < s->steps; t++) {
+            int64_t at = t * step + c * s->inner;
+            REAL u, next;
+            NAME(charge)(s, &v, current + (s->given == 1 ? c * s->inner : at), &u, 1, t == 0);
+            NAME(reset)(s, &u, &next, 1);
+            v = next;
+            REAL q = u - (REAL)s->threshold;
+            shift[t * s->channels + c] = noise ? q - LOAD(noise[at]) : q;
+        }
+    }
+}
+
+/* Spikes; and where they are asked for, mean and var [T, C], the summed hinge of each band, and u - threshold (potential).
+ * `noise` is the part of the current that what is watched leaves out. Returns 0, or 1 if there is no memory. */
+int NAME(forward)(const Setting *s, const STORE *current, const STORE *noise, STORE *spikes, double *mean, double *var,
+                  const double *bands, double *hinges, REAL *potential) {
+    const int64_t step = s->outer * s->channels * s->inner, room = NAME(room)(s), count = NAME(blocks)(s, room);
+    const int64_t table = s->moments ? s->steps * s->channels : 0, watched = s->moments || s->bands || potential;
+    const int64_t chunks = count < CHUNKS ? count : CHUNKS;
+    double *shift = malloc((table + 1) * sizeof(double));
+    double *sums = calloc(chunks * (2 * table + BANDS), sizeof(double));
+    REAL *space = malloc(chunks * 3 * room * sizeof(REAL));
+    if (!shift || !sums || !space) {
+        free(shift), free(sums), free(space);
+        return 1;
+    }
+    if (s->moments) NAME(shifts)(s, current, noise, shift);
+#pragma omp parallel for schedule(dynamic) num_threads(s->threads)
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        double *sum = sums + chunk * (2 * table + BANDS), *square = sum + table, *hinge = square + table;
+        REAL *u = space + chunk * 3 * room, *v = u + room, *q = v + room;
+        for (int64_t number = chunk * count / chunks; number < (chunk + 1) * count / chunks; number++) {
+            const NAME(Block) b = NAME(block)(s, number, room);
+            const int64_t size = b.rows * b.width;
+            for (int64_t t = 0; t < s->steps; t++) {
+                const int64_t at = t * step + b.start;
+                const REAL threshold = (REAL)s->threshold;
+                NAME(charge)(s, v, current + (s->given == 1 ? b.start : at), u, size, t == 0);
+                STORE *fired = spikes + at;
+                const STORE one = SAVE(1), none = SAVE(0);
+                EACH fired[i] = u[i] >= threshold ? one : none;
+                NAME(reset)(s, u, v, size);
+                if (!watched) continue;
+                if (noise) EACH q[i] = (u[i] - threshold) - LOAD(noise[at + i]);
+                else EACH q[i] = u[i] - threshold;
+                if (s->moments)
+                    NAME(add_moments)(s, b, q, shift + t * s->channels, sum + t * s->channels, square + t * s->channels);
+                for (int64_t k = 0; k < s->bands; k++) hinge[k] += NAME(hinge)(q, (REAL)bands[k], size);
+                if (potential) memcpy(potential + at, q, size * sizeof(REAL));
+            }
+        }
+    }
+    for (int64_t chunk = 1; chunk < chunks; chunk++)
+        for (int64_t i = 0; i < 2 * table + BANDS; i++) sums[i] += sums[chunk * (2 * table + BANDS) + i];
+    const double n = (double)(s->outer * s->inner);
+    for (int64_t i = 0; i < table; i++) {
+        double off = sums[i] / n, spread = sums[table + i] / n - off * off;
+        mean[i] = shift[i] + off;
+        var[i] = spread > 0 ? spread : 0;
+    }
+    for (int64_t k = 0; k < s->bands; k++) hinges[k] = sums[2 * table + k];
+    free(shift), free(sums), free(space);
+    return 0;
+}
+
+/* dL/dcurrent, from dL/dspikes (grad, or NULL). What is watched adds constant[t, c] + slope[t, c] * q, where q is u without the
+ * noise, -sign(q - threshold) * weights[k] inside band k, and grad_potential. With V = decay * dL/du[t+1]:
+ *     reset to zero:  dL/du = h (G - V u) + V (1 - s)        subtract:  dL/du = h (G - V threshold) + V
+ * where the second product in the bracket falls away if the reset is detached. */
+int NAME(backward)(const Setting *s, const STORE *current, const STORE *noise, const STORE *grad, const double *constant,
+                   const double *slope, const double *bands, const double *weights, const REAL *grad_potential, STORE *out) {
+    const int64_t step = s->outer * s->channels * s->inner, room = NAME(room)(s), count = NAME(blocks)(s, room);
+    const int64_t chunks = count < CHUNKS ? count : CHUNKS, steps = s->steps;
+    REAL *space = malloc(chunks * (steps + 5) * room * sizeof(REAL));
+    if (!space) return 1;
+#pragma omp parallel for schedule(dynamic) num_threads(s->threads)
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        REAL *restrict us = space + chunk * (steps + 5) * room, *restrict v = us + steps * room, *restrict h = v + room;
+        REAL *restrict g = h + room, *restrict later = g + room, *restrict total = later + room;
+        const REAL threshold = (REAL)s->threshold, decay = (REAL)s->decay;
+        for (int64_t number = chunk * count / chunks; number < (chunk + 1) * count / chunks; number++) {
+            const NAME(Block) b = NAME(block)(s, number, room);
+            const int64_t size = b.rows * b.width;
+            for (int64_t t = 0; t < steps; t++) {
+                NAME(charge)(s, v, current + b.start + (s->given == 1 ? 0 : t * step), us + t * room, size, t == 0);
+                NAME(reset)(s, us + t * room, v, size);
+            }
+            for (int64_t t = steps - 1; t >= 0; t--) {
+                const REAL *u = us + t * room;
+                const int64_t at = t * step + b.start;
+                NAME(slope)(s, u, h, size);
+                if (grad) { const STORE *given = grad + at; EACH g[i] = LOAD(given[i]); }
+                else memset(g, 0, size * sizeof(REAL));
+                if (t == steps - 1) EACH later[i] = h[i] * g[i];
+                else {
+                    if (s->decay != 1) EACH later[i] *= decay;
+                    if (s->subtract && s->detach_reset) EACH later[i] = later[i] + h[i] * g[i];
+                    else if (s->subtract) EACH later[i] = later[i] + h[i] * (g[i] - later[i] * threshold);
+                    else if (s->detach_reset) EACH later[i] = h[i] * g[i] + (u[i] >= threshold ? 0 : later[i]);
+                    else EACH later[i] = h[i] * (g[i] - later[i] * u[i]) + (u[i] >= threshold ? 0 : later[i]);
+                }
+                if (constant || s->bands) {
+                    if (noise) EACH g[i] = u[i] - LOAD(noise[at + i]);
+                    else EACH g[i] = u[i];
+                }
+                if (constant && s->inner == 1) {
+                    const double *c = constant + t * s->channels + b.channel, *m = slope + t * s->channels + b.channel;
+                    for (int64_t r = 0; r < b.rows; r++)
+                        for (int64_t i = 0; i < b.width; i++)
+                            later[r * b.width + i] += (REAL)c[i] + (REAL)m[i] * g[r * b.width + i];
+                } else if (constant) {
+                    const REAL c = (REAL)constant[t * s->channels + b.channel], m = (REAL)slope[t * s->channels + b.channel];
+                    EACH later[i] += c + m * g[i];
+                }
+                for (int64_t k = 0; k < s->bands; k++) {
+                    const REAL band = (REAL)bands[k], weight = (REAL)weights[k];
+                    EACH {
+                        REAL x = g[i] - threshold, sign = (REAL)((x > 0) - (x < 0));
+                        later[i] -= x * sign < band ? weight * sign : 0;
+                    }
+                }
+                if (grad_potential) EACH later[i] += grad_potential[at + i];
+                if (s->given == 1) {
+                    if (t == steps - 1) memcpy(total, later, size * sizeof(REAL));
+                    else EACH total[i] += later[i];
+                } else {
+                    STORE *to = out + at;
+                    EACH to[i] = SAVE(later[i]);
+                }
+            }
+            if (s->given == 1) { STORE *to = out + b.start; EACH to[i] = SAVE(total[i]); }
+        }
+    }
+    free(space);
+    return 0;
+}
+
+#undef EACH
+#undef SUFFIX
+#undef STORE
+#undef REAL
+#undef LOAD
+#undef SAVE
+#undef EXP
