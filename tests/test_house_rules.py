@@ -25,7 +25,7 @@ LEVELS = {
     4: "attacks",
     5: "defenses evaluation analysis",
     6: "training",
-    7: "recipes interop",
+    7: "recipes interop bench",
     8: "cli",
 }  # fmt: skip
 LEVEL = {room: level for level, rooms in LEVELS.items() for room in rooms.split()}

@@ -24,6 +24,7 @@ from snnguard.neurons import (
     Watch,
     use_rule,
 )
+from snnguard.neurons.kernels import as_tensor
 
 Make = Callable[..., Any]
 
@@ -179,7 +180,7 @@ def test_the_noise_that_decides_a_spike_counts_whether_or_not_somebody_watches(w
     assert torch.equal(found[0], found[1])
     assert [list(vars(seen).values()).count(None) for seen in neuron.seen] == [2]  # no hinge, no current was asked for
     with rng.scope(0):
-        noise = neuron.mechanisms[0].noise(current, steps=3)
+        noise = as_tensor(neuron.mechanisms[0].noise(), current, 3)
     x = current.clone().requires_grad_()
     reference = written_out(x + noise, ByHand().slope, steps=3)
     torch.testing.assert_close(found[0], torch.autograd.grad(reference, x, upstream)[0], rtol=1e-10, atol=1e-12)

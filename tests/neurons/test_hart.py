@@ -10,6 +10,7 @@ from torch import Tensor
 from snnguard import rng
 from snnguard.errors import RequestError
 from snnguard.neurons import BPTT, HART, LIF, GradientRule, Mechanism, MembraneNoise, Triangle, Watch, use_rule
+from snnguard.neurons.kernels import as_tensor
 
 Make = Callable[..., Any]
 
@@ -74,7 +75,7 @@ def test_noise_decides_the_slope_and_watching_changes_nothing(random: Make) -> N
     assert seen.potential is not None
     assert not seen.potential.requires_grad
     with rng.scope(0):
-        noise = neuron.mechanisms[0].noise(current, steps=3)
+        noise = as_tensor(neuron.mechanisms[0].noise(), current, 3)
     with_noise, without = ((1 - (seen.potential + n).abs()).clamp(min=0).mean(0) for n in (noise, 0))
     torch.testing.assert_close(found[0], with_noise.expand(3, -1, -1))
     assert not torch.allclose(found[0][0], without)

@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch import Tensor
 
 from snnguard.neurons import BPTT, LIF, Membrane, RateGradient, Surrogate, Triangle, Watch, fused, native, unroll, use_rule
-from snnguard.neurons.kernels import run
+from snnguard.neurons.drawn import Noise
+from snnguard.neurons.kernels import as_tensor, run
 from snnguard.neurons.kernels.build import compile_to, find_compiler, library
 
 SHAPES = [(3, 5), (1, 1), (2, 3, 4, 5), (3, 2, 1, 1), (2, 33, 3, 5), (2, 1100), (1, 2, 37, 41)]
@@ -39,10 +41,16 @@ def loss(spikes: Tensor, seen: Membrane | None, *, seed: int = 5) -> Tensor:
     return total
 
 
-def found_by(backend: Callable[..., Any], current: Tensor, **options: Any) -> tuple[Tensor, Membrane | None, Tensor]:
-    """Spikes, what was seen, and the gradient of `loss`."""
+def found_by(
+    backend: Callable[..., Any], current: Tensor, *, noise: Noise | None = None, **options: Any
+) -> tuple[Tensor, Membrane | None, Tensor]:  # fmt: skip
+    """Spikes, what was seen, and the gradient of `loss`. Only the compiled kernel draws the noise itself."""
     x = current.clone(memory_format=torch.preserve_format).detach().requires_grad_()
-    spikes, seen = backend(x, **options)
+    if noise is None or backend is native:
+        spikes, seen = backend(x, noise=noise, **options)
+    else:
+        added = as_tensor(noise, x, options["steps"])
+        spikes, seen = backend(x + added, noise=added, **options)
     (gradient,) = torch.autograd.grad(loss(spikes, seen), x)
     return spikes.detach(), seen, gradient
 
@@ -68,18 +76,18 @@ def test_equals_the_reference(
     seed, shape, steps, static, last, noisy, decay, threshold, reset, detach, surrogate, moments, bands, potential
 ) -> None:  # type: ignore[no-untyped-def]
     current = random(seed, 1 if static else steps, *shape) + 0.3
-    noise = random(seed + 1, steps, *shape, scale=0.2) if noisy and not static else None
-    if noise is not None:
-        current = current + noise
     if last and len(shape) == 4:
         current = channels_last(current)
+    noise = Noise(seed, 0.2) if noisy else None
     options = {
-        "steps": steps, "decay": decay, "threshold": threshold, "reset": reset, "detach_reset": detach, "noise": noise,
+        "steps": steps, "decay": decay, "threshold": threshold, "reset": reset, "detach_reset": detach,
         "surrogate": surrogate, "watch": Watch(moments=moments, bands=bands, potential=potential),
     }  # fmt: skip
-    reference = found_by(unroll, current, **options)
+    reference = found_by(unroll, current, **options, noise=noise)
     for backend in BACKENDS:
-        compare(reference, found_by(backend, current, **options), moments=moments, bands=bands, potential=potential)
+        compare(
+            reference, found_by(backend, current, **options, noise=noise), moments=moments, bands=bands, potential=potential
+        )
 
 
 def compare(reference: Any, kernel: Any, *, moments: bool, bands: tuple[float, ...], potential: bool) -> None:
@@ -363,3 +371,32 @@ def test_a_library_is_compiled_anew_where_there_is_none(tmp_path: Any) -> None:
     assert compiler is not None
     compile_to(tmp_path / "kernel.so", compiler)
     assert [path.name for path in tmp_path.iterdir()] == ["kernel.so"]
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("shape", [(1000, 1000), (1, 10, 100, 1000)])
+def test_noise_is_gaussian_and_independent(shape: tuple[int, ...]) -> None:
+    draws = [as_tensor(Noise(seed, 1.0), torch.zeros(1, *shape), 2).flatten() for seed in (0, 1)]
+    for x in draws:
+        assert stats.kstest(x.numpy(), "norm").pvalue > 1e-3
+        n = len(x) ** 0.5
+        assert abs(float(x.mean())) < 4 / n
+        assert abs(float(x.square().mean()) - 1) < 4 * 2**0.5 / n
+        assert abs(float(x.pow(4).mean()) - 3) < 4 * 96**0.5 / n
+        assert 4.4 < float(x.abs().max()) < 6.5
+        for lag in (1, 2, 16, 1000, len(x) // 2):
+            assert abs(float((x[lag:] * x[:-lag]).mean())) < 5 / n
+            assert abs(float(((x[lag:].square() - 1) * (x[:-lag].square() - 1)).mean())) < 5 * 2 / n
+    assert abs(float((draws[0] * draws[1]).mean())) < 5 / n
+    assert not torch.equal(draws[0].sort()[0], draws[1].sort()[0])
+    assert torch.equal(as_tensor(Noise(0, 1.0), torch.zeros(1, *shape), 2).flatten(), draws[0])
+
+
+def test_noise_without_a_compiler_is_known_by_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snnguard.neurons.kernels.noise.library", lambda: None)
+    current = torch.zeros(1, 20, 30)
+    one, same, other = (as_tensor(Noise(seed, 0.5), current, 3) for seed in (4, 4, 5))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert one.shape == (3, 20, 30)
+    assert 0.4 < float(one.std()) < 0.6

@@ -1,5 +1,6 @@
 """The contract of every network: raw images in, logits out, no state kept between calls."""
 
+from contextlib import nullcontext
 from typing import final
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from snnguard.encoders import Encoder
 from snnguard.errors import InvalidInput
 from snnguard.layers import Normalize
-from snnguard.neurons import neurons_of
+from snnguard.neurons import neurons_of, packed_spikes
 
 
 @final
@@ -39,7 +40,8 @@ class SpikingClassifier(nn.Module):
         if self.input_noise:
             images = images + self.input_noise * torch.randn_like(images[0])
         frames = self.encoder.encode(images, steps=self.steps, normalize=self.normalize)
-        logits: Tensor = self.body(frames).mean(0)
+        with packed_spikes() if self.training and torch.is_grad_enabled() else nullcontext():
+            logits: Tensor = self.body(frames).mean(0)
         return logits
 
     @property

@@ -6,7 +6,7 @@ from .gain import StepGain
 from .gate import StochasticGate
 from .hart import HART
 from .homeostasis import HomeostaticThreshold
-from .kernels import fused, native
+from .kernels import fused, native, packed_spikes
 from .leak import EvolutionaryLeak, LearnedLeak
 from .learned import AdaptiveSmooth, LearnedWindow
 from .memory import Memory
@@ -70,6 +70,7 @@ __all__ = [
     "native",
     "neurons_of",
     "nlif",
+    "packed_spikes",
     "plif",
     "settled",
     "straight_through",

@@ -8,11 +8,12 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
+from .drawn import Noise, over_time
 from .dynamics import Dynamics
 from .memory import Memory
 from .rule import GradientRule, run
 from .surrogate import Surrogate, atan_slope
-from .trait import Mechanism, over_time
+from .trait import Mechanism
 from .watch import Membrane, Watch
 
 
@@ -58,7 +59,7 @@ class ASSG(GradientRule, kind="assg"):
         dynamics: Dynamics,
         surrogate: Surrogate,  # noqa: ARG002
         watch: Watch | None = None,
-        noise: Tensor | None = None,
+        noise: Noise | None = None,
         leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:

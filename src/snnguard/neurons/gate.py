@@ -6,8 +6,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from .drawn import drawn
 from .dynamics import straight_through
-from .trait import Mechanism, Slot, Trait, aligned, drawn, settled, unsettled
+from .trait import Mechanism, Slot, Trait, aligned, settled, unsettled
 
 
 @final

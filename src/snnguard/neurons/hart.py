@@ -7,10 +7,11 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
+from .drawn import Noise, over_time
 from .dynamics import Dynamics
 from .rule import GradientRule, run
 from .surrogate import Surrogate, Triangle
-from .trait import Mechanism, over_time
+from .trait import Mechanism
 from .watch import Membrane, Watch
 
 
@@ -33,7 +34,7 @@ class HART(GradientRule, kind="hart"):
         dynamics: Dynamics,
         surrogate: Surrogate,  # noqa: ARG002
         watch: Watch | None = None,
-        noise: Tensor | None = None,
+        noise: Noise | None = None,
         leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:

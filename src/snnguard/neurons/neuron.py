@@ -77,22 +77,20 @@ class Neuron(nn.Module):
         rule = self.rule or BPTT()
         half = current.dtype in (torch.bfloat16, torch.float16)
         given = current.float() if half and (mechanisms or not rule.half or (self.watch and self.watch.current)) else current
-        precise, noise, leak = given, None, None
+        precise, leak = given, None
         for mechanism in mechanisms:
             mechanism.settle(given)
             precise = mechanism.scaled(precise)
         for mechanism in mechanisms:
-            added, own = mechanism.noise(precise, steps=self.steps), mechanism.leak(precise)
-            noise, leak = added if noise is None else noise, own if leak is None else leak
-        if noise is not None:
-            precise = precise + noise
+            own = mechanism.leak(precise)
+            leak = own if leak is None else leak
         spikes, seen = rule.spikes(
             precise,
             steps=self.steps,
             dynamics=self.settings,
             surrogate=self.settings.surrogate,
             watch=self.watch,
-            noise=noise if self.watch else None,
+            noise=next((noise for mechanism in mechanisms if (noise := mechanism.noise()) is not None), None),
             leak=leak,
             inside=tuple(mechanism for mechanism in mechanisms if mechanism.inside),
         )

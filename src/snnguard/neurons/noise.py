@@ -2,11 +2,10 @@
 
 from typing import ClassVar, final
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from .trait import Mechanism, Slot, Trait, drawn
+from .drawn import Noise
+from .trait import Mechanism, Slot, Trait
 
 
 @final
@@ -37,8 +36,6 @@ class _Noise(Mechanism):
         super().__init__()
         self.settings = settings
 
-    def noise(self, current: Tensor, *, steps: int) -> Tensor | None:
+    def noise(self) -> Noise | None:
         sigma = self.settings.sigma
-        if sigma == 0 or not (self.training or self.settings.inference):
-            return None
-        return drawn(torch.randn, current, steps).mul_(sigma)
+        return Noise.fresh(sigma) if sigma and (self.training or self.settings.inference) else None

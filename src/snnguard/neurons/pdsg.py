@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from .drawn import Noise
 from .dynamics import Dynamics
 from .rule import GradientRule, run
 from .surrogate import Surrogate
@@ -40,7 +41,7 @@ class PDSG(GradientRule, kind="pdsg"):
         dynamics: Dynamics,
         surrogate: Surrogate,  # noqa: ARG002
         watch: Watch | None = None,
-        noise: Tensor | None = None,
+        noise: Noise | None = None,
         leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from snnguard.choice import Choice
 
+from .drawn import Noise
 from .dynamics import Dynamics, unroll
+from .kernels import as_tensor
 from .kernels import run as accelerated
 from .memory import Memory
 from .surrogate import Surrogate
@@ -22,9 +24,14 @@ from .trait import Mechanism
 from .watch import Membrane, Watch
 
 
-def run(current: Tensor, inside: Sequence[Mechanism], *, own: bool = True, **call: Any) -> tuple[Tensor, Membrane | None]:
+def run(
+    current: Tensor, inside: Sequence[Mechanism], *, own: bool = True, noise: Noise | None = None, **call: Any
+) -> tuple[Tensor, Membrane | None]:
     """The forward pass of every rule: the fastest kernel, or the reference loop where a mechanism acts inside it."""
-    return unroll(current, inside=inside, own=own, **call) if inside else accelerated(current, **call)
+    if not inside:
+        return accelerated(current, noise=noise, **call)
+    added = None if noise is None else as_tensor(noise, current, call["steps"])
+    return unroll(current if added is None else current + added, inside=inside, own=own, noise=added, **call)
 
 
 class GradientRule(Choice):
@@ -46,11 +53,14 @@ class GradientRule(Choice):
         dynamics: Dynamics,
         surrogate: Surrogate,
         watch: Watch | None = None,
-        noise: Tensor | None = None,
+        noise: Noise | None = None,
         leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:
-        """Spikes [T, N, *F] of a current [T or 1, N, *F]; `surrogate` is the neuron's own, `inside` act in its time loop."""
+        """Spikes [T, N, *F] of a current [T or 1, N, *F] and the noise that is added to it in each step.
+
+        `surrogate` is the neuron's own; the mechanisms `inside` act in its time loop.
+        """
 
 
 @final
@@ -68,7 +78,7 @@ class BPTT(GradientRule, kind="bptt"):
         dynamics: Dynamics,
         surrogate: Surrogate,
         watch: Watch | None = None,
-        noise: Tensor | None = None,
+        noise: Noise | None = None,
         leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:
@@ -97,7 +107,7 @@ class SlopeRule(GradientRule):
         dynamics: Dynamics,
         surrogate: Surrogate,
         watch: Watch | None = None,
-        noise: Tensor | None = None,
+        noise: Noise | None = None,
         leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
     ) -> tuple[Tensor, Membrane | None]:

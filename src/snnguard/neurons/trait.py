@@ -14,7 +14,7 @@ A trait fills one slot of the neuron, and a neuron has at most one trait per slo
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from snnguard.choice import Choice
+
+from .drawn import Noise
 
 Slot = Literal["gain", "noise", "leak", "membrane", "threshold", "firing", "spikes"]
 
@@ -58,8 +60,8 @@ class Mechanism(nn.Module):
         """The current [T or 1, N, *F] that is integrated."""
         return current
 
-    def noise(self, current: Tensor, *, steps: int) -> Tensor | None:  # noqa: ARG002
-        """What is added to the membrane in each step, [T, N, *F], or nothing."""
+    def noise(self) -> Noise | None:
+        """What is added to the membrane in each step, or nothing."""
         return None
 
     def leak(self, current: Tensor) -> Tensor | None:  # noqa: ARG002
@@ -117,21 +119,6 @@ def aligned(parameter: Tensor, like: Tensor) -> Tensor:
     if like.ndim == 5 and like[0].is_contiguous(memory_format=torch.channels_last):
         return parameter.contiguous(memory_format=torch.channels_last)
     return parameter
-
-
-def over_time(current: Tensor, steps: int) -> Tensor:
-    """An empty [T, N, *F] whose time steps have the memory order of one step of `current`."""
-    one = current[0]
-    dense = torch.empty_like(one).stride()
-    return torch.empty_strided((steps, *one.shape), (one.numel(), *dense), dtype=current.dtype, device=current.device)
-
-
-def drawn(sampler: Callable[..., Tensor], current: Tensor, steps: int) -> Tensor:
-    """Random numbers [T, N, *F] by `torch.rand` or `torch.randn`, in the memory order of one step of `current`."""
-    # Drawn in a row and laid out afterwards: filling a permuted tensor is several times slower on a CPU.
-    laid_out = over_time(current, steps)
-    flat = sampler(laid_out.numel(), dtype=current.dtype, device=current.device)
-    return flat.as_strided(laid_out.shape, laid_out.stride())
 
 
 def is_unsettled(module: nn.Module) -> bool:

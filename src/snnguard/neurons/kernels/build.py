@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from filelock import FileLock
 
 from snnguard.cache import folder
@@ -24,7 +25,24 @@ ALWAYS = ("-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "
 ATTEMPTS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-fopenmp",), ("-march=native",), ())
 """Tried in this order: what a compiler does not know, it refuses."""
 
+TYPES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
+"""The types that native.c is compiled for, with the endings of its names."""
+
 log = logging.getLogger(__name__)
+
+
+class Setting(ctypes.Structure):
+    """`Setting` of native.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("steps", "given", "outer", "channels", "inner")),
+        *((name, ctypes.c_double) for name in ("decay", "threshold")),
+        *((name, ctypes.c_int64) for name in ("subtract", "detach_reset", "surrogate")),
+        *((name, ctypes.c_double) for name in ("first", "second")),
+        *((name, ctypes.c_int64) for name in ("moments", "bands", "threads")),
+        ("sigma", ctypes.c_double),
+        *((name, ctypes.c_int64) for name in ("first_key", "second_key")),
+    )
 
 
 @cache

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from snnguard.neurons.drawn import over_time
 from snnguard.neurons.dynamics import Reset
 from snnguard.neurons.surrogate import Slope, Slopes
-from snnguard.neurons.trait import over_time
 from snnguard.neurons.watch import Membrane, Watch, channel_moments
 
 

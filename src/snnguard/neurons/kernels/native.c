@@ -23,6 +23,8 @@ typedef struct {
     int64_t surrogate; /* the place in native.py's table */
     double first, second; /* its constants */
     int64_t moments, bands, threads;
+    double sigma;  /* of the noise that is added to the membrane in each step; 0 for none */
+    int64_t first_key, second_key;
 } Setting;
 
 #define BANDS 8     /* the most bands that can be watched at once */
@@ -56,6 +58,34 @@ static inline float exponential(float x) {
     float power;
     memcpy(&power, &scale, 4);
     return y * power;
+}
+
+static inline uint32_t mixed(uint32_t x) { /* a bijection of 32 bits, three rounds of xorshift and multiply */
+    x ^= x >> 17, x *= 0xed5ad4bbu;
+    x ^= x >> 11, x *= 0xac4c1b51u;
+    x ^= x >> 15, x *= 0x31848babu;
+    return x ^ x >> 14;
+}
+
+/* A standard normal number for each place and pair of keys (Box and Muller 1958): the same wherever and whenever it is asked
+ * for, so that noise need not be kept for the backward pass. */
+static inline float normal(uint32_t place, uint32_t first_key, uint32_t second_key) {
+    const uint32_t one = mixed(place ^ first_key), two = mixed(one + second_key);
+    const float u = ((float)(int32_t)(one >> 8) + 0.5f) * 0x1p-24f;        /* in (0, 1) */
+    const float z = fabsf((float)(int32_t)two * 0x1p-32f) - 0.25f;         /* a turn's fraction, in [-1/4, 1/4] */
+    int32_t bits;
+    memcpy(&bits, &u, 4);
+    const int32_t exponent = (bits - 0x3f3504f3) >> 23; /* u = mantissa * 2^exponent, mantissa in [sqrt(1/2), sqrt(2)) */
+    const int32_t rest = bits - exponent * (1 << 23);
+    float m;
+    memcpy(&m, &rest, 4);
+    m -= 1;
+    /* ln(1 + m) = 2 artanh(m / (2 + m)) */
+    const float w = m / (2 + m), v = w * w;
+    const float log = (float)exponent * 0.693147180559945f + 2 * w * (1 + v * (1.0f / 3 + v * (0.2f + v * (1.0f / 7 + v * (1.0f / 9)))));
+    const float a = 6.28318530717959f * z, b = a * a;
+    const float sine = a * (1 + b * (-1.0f / 6 + b * (1.0f / 120 + b * (-1.0f / 5040 + b * (1.0f / 362880 - b * (1.0f / 39916800))))));
+    return sqrtf(-2 * log) * sine;
 }
 
 #define SUFFIX f32

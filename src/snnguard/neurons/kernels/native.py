@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from snnguard.errors import SNNGuardError
+from snnguard.neurons.drawn import Noise, over_time
 from snnguard.neurons.dynamics import Reset
 from snnguard.neurons.surrogate import (
     ATan,
@@ -26,10 +27,11 @@ from snnguard.neurons.surrogate import (
     Surrogate,
     Triangle,
 )  # fmt: skip
-from snnguard.neurons.trait import over_time
 from snnguard.neurons.watch import Membrane, Watch
 
-from .build import library
+from .build import TYPES, Setting, library
+from .noise import for_c
+from .packing import mark
 
 SURROGATES: dict[type[Surrogate], Callable[[Any], tuple[float, float]]] = {
     Triangle: lambda h: (h.gamma, 0.0),
@@ -43,20 +45,7 @@ SURROGATES: dict[type[Surrogate], Callable[[Any], tuple[float, float]]] = {
 }
 """The constants of each surrogate; its place is its number in `slope` of native_loops.h."""
 
-TYPES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 BANDS = 8
-
-
-class _CSetting(ctypes.Structure):
-    """`Setting` of native.c."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("steps", "given", "outer", "channels", "inner")),
-        *((name, ctypes.c_double) for name in ("decay", "threshold")),
-        *((name, ctypes.c_int64) for name in ("subtract", "detach_reset", "surrogate")),
-        *((name, ctypes.c_double) for name in ("first", "second")),
-        *((name, ctypes.c_int64) for name in ("moments", "bands", "threads")),
-    )
 
 
 class _Setting(NamedTuple):
@@ -67,14 +56,16 @@ class _Setting(NamedTuple):
     detach_reset: bool
     surrogate: Surrogate
     watch: Watch
+    noise: Noise | None
 
-    def for_c(self, step: Tensor, given: int) -> _CSetting:
+    def for_c(self, step: Tensor, given: int) -> Setting:
         """`step` is one time step, dense in memory."""
         kind = type(self.surrogate)
         first, second = SURROGATES[kind](self.surrogate)
-        return _CSetting(
+        return Setting(
             self.steps, given, *_shape(step), self.decay, self.threshold, self.reset == "subtract", self.detach_reset,
             list(SURROGATES).index(kind), first, second, self.watch.moments, len(self.watch.bands), torch.get_num_threads(),
+            **for_c(self.noise),
         )  # fmt: skip
 
 
@@ -100,13 +91,14 @@ def native(
     detach_reset: bool,
     surrogate: Slopes,
     watch: Watch | None = None,
-    noise: Tensor | None = None,
+    noise: Noise | None = None,
 ) -> tuple[Tensor, Membrane | None]:
     """The same as `dynamics.unroll`, for what `takes` allows. What is watched of bfloat16 comes in float32."""
     assert isinstance(surrogate, Surrogate)
     watch = watch or Watch()
-    setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch)
-    spikes, mean, var, hinge, potential = _Native.apply(current, noise, setting)  # type: ignore[no-untyped-call]
+    setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch, noise)
+    spikes, mean, var, hinge, potential = _Native.apply(current, setting)  # type: ignore[no-untyped-call]
+    mark(spikes)
     if not watch:
         return spikes, None
     seen = Membrane(
@@ -122,11 +114,10 @@ def native(
 
 class _Native(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, current: Tensor, noise: Tensor | None, setting: _Setting) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, current: Tensor, setting: _Setting) -> tuple[Tensor, ...]:
         watch, steps = setting.watch, setting.steps
         spikes = over_time(current, steps)
         current = _dense(current, spikes)
-        noise = None if noise is None or not watch else _dense(noise, spikes)
         c = setting.for_c(spikes[0], len(current))
         precise = torch.float64 if current.dtype == torch.float64 else torch.float32
         moments = torch.empty(2, steps if watch.moments else 0, c.channels, dtype=torch.float64)
@@ -134,10 +125,10 @@ class _Native(torch.autograd.Function):
         potential = torch.empty_like(spikes, dtype=precise) if watch.potential else current.new_zeros(0)
         bands = torch.tensor(watch.bands, dtype=torch.float64)
         _call(
-            "forward", current, c, current, noise, spikes, moments[0], moments[1], bands, hinges,
+            "forward", current, c, current, spikes, moments[0], moments[1], bands, hinges,
             potential if watch.potential else None,
         )  # fmt: skip
-        ctx.save_for_backward(current, noise, moments[0])
+        ctx.save_for_backward(current, moments[0])
         ctx.setting = setting
         ctx.set_materialize_grads(False)
         hinges /= spikes.numel()
@@ -152,9 +143,9 @@ class _Native(torch.autograd.Function):
         g_var: Tensor | None,
         g_hinge: Tensor | None,
         g_potential: Tensor | None,
-    ) -> tuple[Tensor, None, None]:
+    ) -> tuple[Tensor, None]:
         setting: _Setting = ctx.setting
-        current, noise, mean = ctx.saved_tensors
+        current, mean = ctx.saved_tensors
         out = torch.empty_like(current)
         every = over_time(current, setting.steps) if len(current) == 1 < setting.steps else out  # only for its strides
         c = setting.for_c(current[0], len(current))
@@ -172,13 +163,13 @@ class _Native(torch.autograd.Function):
         bands = torch.tensor(setting.watch.bands, dtype=torch.float64)
         g_potential = g_potential if setting.watch.potential else None
         _call(
-            "backward", current, c, current, noise, None if g_spikes is None else _dense(g_spikes, every),
+            "backward", current, c, current, None if g_spikes is None else _dense(g_spikes, every),
             constant, slope, bands, weights, None if g_potential is None else _dense(g_potential, every), out,
         )  # fmt: skip
-        return out, None, None
+        return out, None
 
 
-def _call(name: str, current: Tensor, setting: _CSetting, *tensors: Tensor | None) -> None:
+def _call(name: str, current: Tensor, setting: Setting, *tensors: Tensor | None) -> None:
     """Calls the function of native.c for the type of `current`; None is a null pointer."""
     pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
     found = library()

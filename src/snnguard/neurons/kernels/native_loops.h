@@ -42,11 +42,21 @@ static int64_t NAME(room)(const Setting *s) {
     return room < 64 ? 64 : room > 1024 ? 1024 : room;
 }
 
-static inline void NAME(charge)(const Setting *s, const REAL *restrict v, const STORE *restrict current, REAL *restrict u, int64_t size, int first) {
+/* The noise of the elements from place `at` on. */
+static inline void NAME(noise)(const Setting *s, int64_t at, REAL *restrict noise, int64_t size) {
+    const uint32_t place = (uint32_t)at, first = (uint32_t)s->first_key, second = (uint32_t)s->second_key;
+    const REAL sigma = (REAL)s->sigma;
+    EACH noise[i] = sigma * normal(place + (uint32_t)i, first, second);
+}
+
+static inline void NAME(charge)(const Setting *s, const REAL *restrict v, const STORE *restrict current,
+                                const REAL *restrict noise, REAL *restrict u, int64_t size, int first) {
     const REAL decay = (REAL)s->decay;
-    if (first) EACH u[i] = LOAD(current[i]);
-    else if (s->decay == 1) EACH u[i] = LOAD(current[i]) + v[i];
-    else EACH u[i] = LOAD(current[i]) + v[i] * decay;
+    if (s->sigma) EACH u[i] = LOAD(current[i]) + noise[i];
+    else EACH u[i] = LOAD(current[i]);
+    if (first) return;
+    if (s->decay == 1) EACH u[i] += v[i];
+    else EACH u[i] += v[i] * decay;
 }
 
 static inline void NAME(reset)(const Setting *s, const REAL *restrict u, REAL *restrict v, int64_t size) {
@@ -134,54 +144,55 @@ static inline void NAME(slope)(const Setting *s, const REAL *restrict u, REAL *r
 
 /* The membranes that each channel's moments are measured from: those of its first element. Makes the variance of a constant
  * channel exactly 0, and costs one element per channel. */
-static void NAME(shifts)(const Setting *s, const STORE *current, const STORE *noise, double *shift) {
+static void NAME(shifts)(const Setting *s, const STORE *current, double *shift) {
     const int64_t step = s->outer * s->channels * s->inner;
     for (int64_t c = 0; c < s->channels; c++) {
         REAL v = 0;
         for (int64_t t = 0; t < s->steps; t++) {
             int64_t at = t * step + c * s->inner;
-            REAL u, next;
-            NAME(charge)(s, &v, current + (s->given == 1 ? c * s->inner : at), &u, 1, t == 0);
+            REAL u, next, noise = 0;
+            if (s->sigma) NAME(noise)(s, at, &noise, 1);
+            NAME(charge)(s, &v, current + (s->given == 1 ? c * s->inner : at), &noise, &u, 1, t == 0);
             NAME(reset)(s, &u, &next, 1);
             v = next;
-            REAL q = u - (REAL)s->threshold;
-            shift[t * s->channels + c] = noise ? q - LOAD(noise[at]) : q;
+            shift[t * s->channels + c] = u - (REAL)s->threshold - noise;
         }
     }
 }
 
-/* Spikes; and where they are asked for, mean and var [T, C], the summed hinge of each band, and u - threshold (potential).
- * `noise` is the part of the current that what is watched leaves out. Returns 0, or 1 if there is no memory. */
-int NAME(forward)(const Setting *s, const STORE *current, const STORE *noise, STORE *spikes, double *mean, double *var,
-                  const double *bands, double *hinges, REAL *potential) {
+/* Spikes; and where they are asked for, mean and var [T, C], the summed hinge of each band, and u - threshold (potential), all
+ * of u without the noise of its step. Returns 0, or 1 if there is no memory. */
+int NAME(forward)(const Setting *s, const STORE *current, STORE *spikes, double *mean, double *var, const double *bands,
+                  double *hinges, REAL *potential) {
     const int64_t step = s->outer * s->channels * s->inner, room = NAME(room)(s), count = NAME(blocks)(s, room);
     const int64_t table = s->moments ? s->steps * s->channels : 0, watched = s->moments || s->bands || potential;
     const int64_t chunks = count < CHUNKS ? count : CHUNKS;
     double *shift = malloc((table + 1) * sizeof(double));
     double *sums = calloc(chunks * (2 * table + BANDS), sizeof(double));
-    REAL *space = malloc(chunks * 3 * room * sizeof(REAL));
+    REAL *space = malloc(chunks * 4 * room * sizeof(REAL));
     if (!shift || !sums || !space) {
         free(shift), free(sums), free(space);
         return 1;
     }
-    if (s->moments) NAME(shifts)(s, current, noise, shift);
+    if (s->moments) NAME(shifts)(s, current, shift);
 #pragma omp parallel for schedule(dynamic) num_threads(s->threads)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         double *sum = sums + chunk * (2 * table + BANDS), *square = sum + table, *hinge = square + table;
-        REAL *u = space + chunk * 3 * room, *v = u + room, *q = v + room;
+        REAL *u = space + chunk * 4 * room, *v = u + room, *q = v + room, *noise = q + room;
         for (int64_t number = chunk * count / chunks; number < (chunk + 1) * count / chunks; number++) {
             const NAME(Block) b = NAME(block)(s, number, room);
             const int64_t size = b.rows * b.width;
             for (int64_t t = 0; t < s->steps; t++) {
                 const int64_t at = t * step + b.start;
                 const REAL threshold = (REAL)s->threshold;
-                NAME(charge)(s, v, current + (s->given == 1 ? b.start : at), u, size, t == 0);
+                if (s->sigma) NAME(noise)(s, at, noise, size);
+                NAME(charge)(s, v, current + (s->given == 1 ? b.start : at), noise, u, size, t == 0);
                 STORE *fired = spikes + at;
                 const STORE one = SAVE(1), none = SAVE(0);
                 EACH fired[i] = u[i] >= threshold ? one : none;
                 NAME(reset)(s, u, v, size);
                 if (!watched) continue;
-                if (noise) EACH q[i] = (u[i] - threshold) - LOAD(noise[at + i]);
+                if (s->sigma) EACH q[i] = (u[i] - threshold) - noise[i];
                 else EACH q[i] = u[i] - threshold;
                 if (s->moments)
                     NAME(add_moments)(s, b, q, shift + t * s->channels, sum + t * s->channels, square + t * s->channels);
@@ -207,22 +218,26 @@ int NAME(forward)(const Setting *s, const STORE *current, const STORE *noise, ST
  * noise, -sign(q - threshold) * weights[k] inside band k, and grad_potential. With V = decay * dL/du[t+1]:
  *     reset to zero:  dL/du = h (G - V u) + V (1 - s)        subtract:  dL/du = h (G - V threshold) + V
  * where the second product in the bracket falls away if the reset is detached. */
-int NAME(backward)(const Setting *s, const STORE *current, const STORE *noise, const STORE *grad, const double *constant,
-                   const double *slope, const double *bands, const double *weights, const REAL *grad_potential, STORE *out) {
+int NAME(backward)(const Setting *s, const STORE *current, const STORE *grad, const double *constant, const double *slope,
+                   const double *bands, const double *weights, const REAL *grad_potential, STORE *out) {
     const int64_t step = s->outer * s->channels * s->inner, room = NAME(room)(s), count = NAME(blocks)(s, room);
     const int64_t chunks = count < CHUNKS ? count : CHUNKS, steps = s->steps;
-    REAL *space = malloc(chunks * (steps + 5) * room * sizeof(REAL));
+    const int64_t blocks_each = steps + 5 + (s->sigma ? steps : 0); /* u, five more, and the noise of every step */
+    REAL *space = malloc(chunks * blocks_each * room * sizeof(REAL));
     if (!space) return 1;
 #pragma omp parallel for schedule(dynamic) num_threads(s->threads)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        REAL *restrict us = space + chunk * (steps + 5) * room, *restrict v = us + steps * room, *restrict h = v + room;
+        REAL *restrict us = space + chunk * blocks_each * room, *restrict v = us + steps * room, *restrict h = v + room;
         REAL *restrict g = h + room, *restrict later = g + room, *restrict total = later + room;
+        REAL *restrict noises = total + room;
         const REAL threshold = (REAL)s->threshold, decay = (REAL)s->decay;
         for (int64_t number = chunk * count / chunks; number < (chunk + 1) * count / chunks; number++) {
             const NAME(Block) b = NAME(block)(s, number, room);
             const int64_t size = b.rows * b.width;
             for (int64_t t = 0; t < steps; t++) {
-                NAME(charge)(s, v, current + b.start + (s->given == 1 ? 0 : t * step), us + t * room, size, t == 0);
+                REAL *noise = noises + (s->sigma ? t * room : 0);
+                if (s->sigma) NAME(noise)(s, t * step + b.start, noise, size);
+                NAME(charge)(s, v, current + b.start + (s->given == 1 ? 0 : t * step), noise, us + t * room, size, t == 0);
                 NAME(reset)(s, us + t * room, v, size);
             }
             for (int64_t t = steps - 1; t >= 0; t--) {
@@ -240,7 +255,8 @@ int NAME(backward)(const Setting *s, const STORE *current, const STORE *noise, c
                     else EACH later[i] = h[i] * (g[i] - later[i] * u[i]) + (u[i] >= threshold ? 0 : later[i]);
                 }
                 if (constant || s->bands) {
-                    if (noise) EACH g[i] = u[i] - LOAD(noise[at + i]);
+                    const REAL *noise = noises + t * room;
+                    if (s->sigma) EACH g[i] = u[i] - noise[i];
                     else EACH g[i] = u[i];
                 }
                 if (constant && s->inner == 1) {
@@ -273,6 +289,38 @@ int NAME(backward)(const Setting *s, const STORE *current, const STORE *noise, c
     }
     free(space);
     return 0;
+}
+
+/* The noise of all elements of a dense tensor, as the loops above draw it. */
+void NAME(fill)(const Setting *s, STORE *noise, int64_t size) {
+#pragma omp parallel for schedule(static) num_threads(s->threads)
+    for (int64_t from = 0; from < size; from += 1024) {
+        REAL few[1024];
+        const int64_t count = size - from < 1024 ? size - from : 1024;
+        NAME(noise)(s, from, few, count);
+        for (int64_t i = 0; i < count; i++) noise[from + i] = SAVE(few[i]);
+    }
+}
+
+/* Spikes to bits, eight to a byte, and back. */
+void NAME(pack)(const STORE *spikes, uint8_t *bits, int64_t size, int64_t threads) {
+    const int64_t whole = size / 8;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < whole; i++) {
+        uint8_t byte = 0;
+        for (int k = 0; k < 8; k++) byte |= (uint8_t)((spikes[8 * i + k] != 0) << k);
+        bits[i] = byte;
+    }
+    if (size % 8) bits[whole] = 0;
+    for (int64_t i = 8 * whole; i < size; i++) bits[whole] |= (uint8_t)((spikes[i] != 0) << (i % 8));
+}
+
+void NAME(unpack)(const uint8_t *bits, STORE *spikes, int64_t size, int64_t threads) {
+    const STORE one = SAVE(1), none = SAVE(0);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < size / 8; i++)
+        for (int k = 0; k < 8; k++) spikes[8 * i + k] = bits[i] >> k & 1 ? one : none;
+    for (int64_t i = size / 8 * 8; i < size; i++) spikes[i] = bits[i / 8] >> (i % 8) & 1 ? one : none;
 }
 
 #undef EACH

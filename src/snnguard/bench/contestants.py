@@ -1,0 +1,214 @@
+"""The same network in several hands: ours, its floor, the loop of published code, SpikingJelly and snnTorch.
+
+All share one body, weights included; they differ in what stands in place of the neurons and in how time is run.
+The neuron is integrate-and-fire, threshold 1, reset to zero, with the triangular surrogate of width 1, in each of them.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnguard.networks import Network, construct
+from snnguard.neurons import neurons_of
+
+Classifier = nn.Module
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One way to run the network: `make` turns ours into it. `backward` says that input gradients are taken by
+    `loss.backward()`, with weight gradients computed on the way, as ART and foolbox do."""
+
+    name: str
+    make: Callable[[nn.Module, int], nn.Module]
+    needs: str | None = None
+    channels_last: bool = True
+    frozen: bool = True
+    backward: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether the library that it needs is there."""
+        return self.needs is None or find_spec(self.needs) is not None
+
+
+def floor(network: str, *, steps: int, classes: int = 10) -> nn.Module:
+    """The network with ReLU in place of the neurons, over the same [T*N] batch; what no spiking network can beat by much."""
+    return _relu(ours(network, steps=steps, classes=classes), steps)
+
+
+def ours(network: str, *, steps: int, classes: int = 10) -> nn.Module:
+    """The network of this library."""
+    mean, std = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+    return construct(Network(name=network, steps=steps), classes=classes, image_shape=(3, 32, 32), mean=mean, std=std)
+
+
+def _swapped(model: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
+    """A copy of `model` with `make()` in place of each neuron."""
+    twin = copy.deepcopy(model)
+    for path in neurons_of(twin):
+        parent, _, name = path.rpartition(".")
+        setattr(twin.get_submodule(parent), name, make())
+    return twin
+
+
+class _Expand(nn.Module):
+    """Another module on a current that is given for all steps."""
+
+    def __init__(self, inner: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.inner, self.steps = inner, steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x.expand(self.steps, *x.shape[1:]) if len(x) == 1 else x)
+        return out
+
+
+class _Rectify(nn.Module):
+    """ReLU; what is the same in all steps is computed once and then expanded."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(x)
+        return y.expand(self.steps, *y.shape[1:]) if len(y) == 1 else y
+
+
+def _relu(model: nn.Module, steps: int) -> nn.Module:
+    return _swapped(model, lambda: _Rectify(steps))
+
+
+def triangle(u: Tensor) -> Tensor:
+    """The surrogate gradient of all contestants, written out."""
+    return (1 - u.abs()).clamp(min=0)
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        ctx.save_for_backward(u)
+        return (u >= 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (u,) = ctx.saved_tensors
+        return triangle(u).mul(grad)
+
+
+class _LoopOverTime(nn.Module):
+    """The neuron as published code writes it: a Python loop over time around an autograd function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        membrane: Tensor | float = 0.0
+        spikes = []
+        for t in range(len(x)):
+            membrane = membrane + x[t]
+            spike: Tensor = _Spike.apply(membrane - 1.0)  # type: ignore[no-untyped-call]
+            membrane = (1 - spike) * membrane
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+
+def _loop(model: nn.Module, steps: int) -> nn.Module:
+    return _swapped(model, lambda: _Expand(_LoopOverTime(), steps))
+
+
+class _Resetting(nn.Module):
+    """A network whose neurons keep their membranes: reset after every batch, as its users do. With `repeat` the images,
+    instead of the first current, are repeated over time."""
+
+    def __init__(self, model: nn.Module, reset: Callable[[nn.Module], None], *, repeat: bool) -> None:
+        super().__init__()
+        self.model, self.reset = model, reset
+        if repeat:
+            self.model.encoder = _Repeated(self.model.encoder)  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        self.reset(self.model)
+        return logits
+
+
+class _Repeated:
+    """An encoder whose frames are written out for all steps."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+        self.noisy = False
+
+    def encode(self, images: Tensor, *, steps: int, normalize: nn.Module) -> Tensor:
+        frames: Tensor = self.encoder.encode(images, steps=steps, normalize=normalize)
+        return frames.repeat(steps, *[1] * (frames.ndim - 1)) if len(frames) == 1 else frames
+
+
+def _spikingjelly(model: nn.Module, steps: int, *, repeat: bool) -> nn.Module:
+    base = "spikingjelly.activation_based"
+    neuron, surrogate, functional = (import_module(f"{base}.{name}") for name in ("neuron", "surrogate", "functional"))
+
+    def node() -> nn.Module:
+        return neuron.IFNode(step_mode="m", surrogate_function=surrogate.PiecewiseQuadratic(alpha=1.0))  # type: ignore[no-any-return]
+
+    return _Resetting(_swapped(model, lambda: _Expand(node(), steps)), functional.reset_net, repeat=repeat)
+
+
+class _StepByStep(nn.Module):
+    """snnTorch's way: the whole network once per time step, the membranes kept inside."""
+
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.model, self.steps = model, steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self.model.modules():
+            if isinstance(module, import_module("snntorch").Leaky):
+                module.reset_mem()
+        frames = self.model.encoder.encode(x[None], steps=1, normalize=self.model.normalize)  # type: ignore[union-attr, operator]
+        return torch.stack([self.model.body(frames).squeeze(0) for _ in range(self.steps)]).mean(0)  # type: ignore[operator]
+
+
+def _snntorch(model: nn.Module, steps: int) -> nn.Module:
+    snntorch = import_module("snntorch")
+
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, u: Tensor) -> Tensor:
+            ctx.save_for_backward(u)
+            return (u > 0).to(u.dtype)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            (u,) = ctx.saved_tensors
+            return triangle(u).mul(grad)
+
+    def leaky() -> nn.Module:
+        return snntorch.Leaky(beta=1.0, spike_grad=Gradient.apply, init_hidden=True, reset_mechanism="zero")  # type: ignore[no-any-return]
+
+    return _StepByStep(_swapped(model, leaky), steps)
+
+
+CONTESTANTS = (
+    Contestant(name="floor", make=_relu),
+    Contestant(name="snnguard", make=lambda model, _: model),
+    Contestant(name="loop", make=_loop, frozen=False),
+    Contestant(
+        name="spikingjelly", make=lambda m, t: _spikingjelly(m, t, repeat=False), needs="spikingjelly", frozen=False
+    ),
+    Contestant(
+        name="spikingjelly as used", make=lambda m, t: _spikingjelly(m, t, repeat=True), needs="spikingjelly",
+        channels_last=False, frozen=False, backward=True,
+    ),
+    Contestant(name="snntorch", make=_snntorch, needs="snntorch", channels_last=False, frozen=False, backward=True),
+)  # fmt: skip
+
+
+def contestants() -> tuple[Contestant, ...]:
+    """Those whose libraries are installed."""
+    return tuple(contestant for contestant in CONTESTANTS if contestant.installed)

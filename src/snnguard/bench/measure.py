@@ -1,0 +1,50 @@
+"""Measuring on a machine that is never quiet: contestants take turns, and what counts is the ratio within a round."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+
+def alternate(actions: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Seconds of each action in each round; the rounds before, `warm_up` of them, are not kept."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for number in range(warm_up + rounds):
+        for name, action in actions.items():
+            wait()
+            began = time.perf_counter()
+            action()
+            wait()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def wait() -> None:
+    """Until the device has done what it was asked to."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def ratio(seconds: list[float], to: list[float]) -> float:
+    """The median over the rounds of one action's time in units of another's."""
+    return statistics.median(a / b for a, b in zip(seconds, to, strict=True))
+
+
+def peak_memory(action: Callable[[], object]) -> int:
+    """Bytes that the process, or its GPU, held at most while `action` ran. Raises `OSError` where no system tells."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        action()
+        return torch.cuda.max_memory_allocated()
+    if not sys.platform.startswith("linux"):
+        raise OSError("peak memory on a CPU is read from Linux's /proc")
+    Path("/proc/self/clear_refs").write_text("5")
+    action()
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status does not tell the peak memory")

@@ -1,0 +1,129 @@
+"""Training steps and input gradients of every contestant, in turns."""
+
+import copy
+import statistics
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snnguard import rng
+
+from .contestants import CONTESTANTS, Contestant, contestants, ours
+from .measure import alternate, peak_memory, ratio
+
+Work = Literal["training step", "input gradient"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is measured: a network on 3x32x32 images, `steps` time steps, `batch` images."""
+
+    work: Work = "training step"
+    network: str = "vgg11"
+    steps: int = 4
+    batch: int = 32
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.work}, {self.network}, T={self.steps}, batch {self.batch}, {self.precision}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One contestant in one case: median seconds, and the median ratios to the floor and to snnguard of the same round."""
+
+    case: Case
+    contestant: str
+    seconds: float
+    to_floor: float
+    to_snnguard: float
+
+
+def measure(case: Case, *, rounds: int = 5, among: Sequence[Contestant] | None = None, device: str = "cpu") -> list[Row]:
+    """One row per contestant."""
+    actions = {one.name: action(one, case, device=device) for one in among or contestants()}
+    seconds = alternate(actions, rounds=rounds)
+    return [
+        Row(
+            case=case,
+            contestant=name,
+            seconds=statistics.median(values),
+            to_floor=ratio(values, seconds["floor"]),
+            to_snnguard=ratio(values, seconds["snnguard"]),
+        )
+        for name, values in seconds.items()
+    ]
+
+
+def action(contestant: Contestant, case: Case, *, device: str = "cpu") -> Callable[[], object]:
+    """What is timed, with everything made that it needs."""
+    with rng.scope(0):
+        x, y = torch.rand(case.batch, 3, 32, 32), torch.randint(10, (case.batch,))
+    model = contestant.make(copy.deepcopy(ours(case.network, steps=case.steps)), case.steps).to(device)
+    if contestant.channels_last:
+        model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    given, answers = x.to(device), y.to(device)
+    if case.work == "training step":
+        return _training_step(model, given, answers, case)
+    return _input_gradient(model, given, answers, case, contestant)
+
+
+def _precision(case: Case, x: Tensor) -> AbstractContextManager[object]:
+    return torch.autocast(x.device.type, torch.bfloat16) if case.precision == "bfloat16" else nullcontext()
+
+
+def _training_step(model: nn.Module, x: Tensor, y: Tensor, case: Case) -> Callable[[], object]:
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    model.train()
+
+    def step() -> None:
+        with _precision(case, x):
+            logits = model(x)
+        loss = functional.cross_entropy(logits.float(), y)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def _input_gradient(model: nn.Module, x: Tensor, y: Tensor, case: Case, contestant: Contestant) -> Callable[[], object]:
+    model.eval().requires_grad_(not contestant.frozen)
+
+    def gradient() -> Tensor | None:
+        leaf = x.detach().requires_grad_()
+        with _precision(case, x):
+            logits = model(leaf)
+        loss = functional.cross_entropy(logits.float(), y, reduction="sum")
+        if contestant.backward:
+            model.zero_grad(set_to_none=True)
+            loss.backward()
+            return leaf.grad
+        return torch.autograd.grad(loss, leaf)[0]
+
+    return gradient
+
+
+def measure_memory(case: Case, *, among: Sequence[str] = ()) -> dict[str, int]:
+    """Peak bytes of each contestant at this work, each in a process of its own, measured in its second repetition."""
+    found = {}
+    for contestant in contestants():
+        if not among or contestant.name in among:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                found[contestant.name] = pool.submit(_peak, contestant.name, case, torch.get_num_threads()).result()
+    return found
+
+
+def _peak(name: str, case: Case, threads: int) -> int:
+    torch.set_num_threads(threads)
+    (contestant,) = (one for one in CONTESTANTS if one.name == name)
+    act = action(contestant, case, device="cuda" if torch.cuda.is_available() else "cpu")
+    act()
+    return peak_memory(act)

@@ -1,0 +1,66 @@
+"""Spikes that wait for the backward pass as bits: a 32nd of their memory.
+
+A layer after a neuron keeps its input, the spikes, for the gradient of its weights. Within `packed_spikes()` they are kept
+as bits and written out again when they are needed. The values are the same; what changes is the memory.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .build import TYPES, library
+
+
+class _Packed(NamedTuple):
+    """What is needed to write a train of spikes out again, in the memory order that it had."""
+
+    bits: Tensor
+    dtype: torch.dtype
+    shape: torch.Size
+    stride: tuple[int, ...]
+
+
+@contextmanager
+def packed_spikes() -> Iterator[None]:
+    """Within the block, graphs keep the spikes of the compiled kernel as bits."""
+    with torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):
+        yield
+
+
+def mark(spikes: Tensor) -> None:
+    """Says that a dense tensor that lies in the CPU's memory holds nothing but 0 and 1, as long as nobody writes to it."""
+    spikes.holds_spikes = spikes._version  # type: ignore[attr-defined]
+
+
+def _pack(x: Tensor) -> Tensor | _Packed:
+    whole = x if x._base is None else x._base
+    if getattr(whole, "holds_spikes", None) != whole._version or x.numel() != whole.numel() or x.dtype != whole.dtype:
+        return x
+    bits: Tensor | None = getattr(whole, "bits", None)
+    if bits is None:
+        bits = torch.empty((x.numel() + 7) // 8, dtype=torch.uint8)
+        _call("pack", whole, bits, whole.dtype, whole.numel())
+        whole.bits = bits  # type: ignore[attr-defined]
+    return _Packed(bits, x.dtype, x.shape, x.stride())
+
+
+def _unpack(kept: Tensor | _Packed) -> Tensor:
+    if isinstance(kept, Tensor):
+        return kept
+    x = torch.empty_strided(kept.shape, kept.stride, dtype=kept.dtype)
+    _call("unpack", kept.bits, x, kept.dtype, x.numel())
+    return x
+
+
+def _call(name: str, source: Tensor, target: Tensor, dtype: torch.dtype, size: int) -> None:
+    found = library()
+    assert found is not None
+    function = getattr(found, f"{name}_{TYPES[dtype]}")
+    function(
+        ctypes.c_void_p(source.data_ptr()), ctypes.c_void_p(target.data_ptr()), ctypes.c_int64(size),
+        ctypes.c_int64(torch.get_num_threads()),
+    )  # fmt: skip
