@@ -23,9 +23,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/step_cost.py
 	$(BIN)/python benchmarks/defense_cost.py
 
-# Parity with independent libraries, in an environment of its own.
+# Parity with independent libraries, and the Triton kernels in Triton's interpreter, in an environment of its own.
 parity: .venv-parity/.ready
 	.venv-parity/bin/pytest tests/parity --figures benchmarks/parity.json
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 .venv-parity/bin/pytest tests/neurons/test_kernels.py
 
 # The README's results table, made anew from results/.
 tables: $(READY)

@@ -45,7 +45,7 @@ def steps(network: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:
             std=data.std,
         )
         training = Training(epochs=1000, batch_size=batch, optimiser=SGD(learning_rate=0.01))
-        loops[name] = Loop(model, data.train, data.validation, defense, training, None, 0, None)
+        loops[name] = Loop(model, data.train, data.validation, defense, training, None, 0, None, {})
     times: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(rounds + 2):
         for name, loop in loops.items():

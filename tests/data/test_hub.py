@@ -13,7 +13,8 @@ import pytest
 import torch
 from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 
-from snnguard.data import cache, decode, hub
+from snnguard.cache import folder as folder_of_caches
+from snnguard.data import decode, hub
 from snnguard.errors import DataError
 
 
@@ -227,7 +228,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     assert len(hub.read(str(folder)).splits["test"]) == 8
     assert "not cached" in caplog.text
     monkeypatch.delenv("SNNGUARD_CACHE")
-    assert cache.folder() == Path.home() / ".cache" / "snnguard" / "data"
+    assert folder_of_caches("data") == Path.home() / ".cache" / "snnguard" / "data"
 
 
 def test_hub_name_is_cached_by_revision(hub_of: dict[str, Any], cache_folder: Path) -> None:

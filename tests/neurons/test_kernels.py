@@ -1,6 +1,9 @@
 """Every backend against the reference loop: bits of the spikes, gradients, watched quantities, memory layouts, precisions."""
 
+import importlib
+import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -17,6 +20,8 @@ from snnguard.neurons.kernels.build import compile_to, find_compiler, library
 
 SHAPES = [(3, 5), (1, 1), (2, 3, 4, 5), (3, 2, 1, 1), (2, 33, 3, 5), (2, 1100), (1, 2, 37, 41)]
 BACKENDS: list[Callable[..., Any]] = [fused] if find_compiler() is None else [fused, native]
+if find_spec("triton") and os.environ.get("TRITON_INTERPRET") == "1":  # `make parity`
+    BACKENDS.append(importlib.import_module("snnguard.neurons.kernels.gpu").gpu)
 backends = pytest.mark.parametrize("backend", BACKENDS)
 surrogates = st.sampled_from([make() for make in Surrogate.members().values()])
 

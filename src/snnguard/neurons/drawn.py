@@ -22,11 +22,11 @@ class Noise(NamedTuple):
         return cls(int(torch.randint(2**62, ())), sigma)
 
 
-def over_time(current: Tensor, steps: int) -> Tensor:
+def over_time(current: Tensor, steps: int, *, dtype: torch.dtype | None = None) -> Tensor:
     """An empty [T, N, *F] whose time steps have the memory order of one step of `current`."""
     one = current[0]
     dense = torch.empty_like(one).stride()
-    return torch.empty_strided((steps, *one.shape), (one.numel(), *dense), dtype=current.dtype, device=current.device)
+    return torch.empty_strided((steps, *one.shape), (one.numel(), *dense), dtype=dtype or one.dtype, device=one.device)
 
 
 def drawn(sampler: Callable[..., Tensor], current: Tensor, steps: int) -> Tensor:

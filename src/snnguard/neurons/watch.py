@@ -53,6 +53,22 @@ class Membrane:
         return self.hinge[self.bands.index(width)]
 
 
+def delivered(
+    watch: Watch, spikes: Tensor, mean: Tensor, var: Tensor, hinge: Tensor, potential: Tensor
+) -> Membrane | None:  # fmt: skip
+    """What a kernel made, of which only what was asked for is passed on; None where nothing was."""
+    if not watch:
+        return None
+    return Membrane(
+        mean=mean if watch.moments else None,
+        var=var if watch.moments else None,
+        hinge=hinge if watch.bands else None,
+        bands=watch.bands,
+        potential=potential if watch.potential else None,
+        spikes=spikes.detach() if watch.potential else None,
+    )
+
+
 def channel_moments(ubar: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance per channel of one time step [N, C, *], both [C]."""
     # Two plain passes: several times faster on a CPU than torch.var_mean over these dimensions, and as accurate.

@@ -19,7 +19,9 @@ from torch.autograd.function import once_differentiable
 from snnguard.neurons.drawn import over_time
 from snnguard.neurons.dynamics import Reset
 from snnguard.neurons.surrogate import Slope, Slopes
-from snnguard.neurons.watch import Membrane, Watch, channel_moments
+from snnguard.neurons.watch import Membrane, Watch, channel_moments, delivered
+
+from .step import moment_slopes
 
 
 class _Setting(NamedTuple):
@@ -49,17 +51,7 @@ def fused(
     watch = watch or Watch()
     setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch)
     spikes, mean, var, hinge, potential = _Fused.apply(current, noise, leak, setting)  # type: ignore[no-untyped-call]
-    if not watch:
-        return spikes, None
-    seen = Membrane(
-        mean=mean if watch.moments else None,
-        var=var if watch.moments else None,
-        hinge=hinge if watch.bands else None,
-        bands=watch.bands,
-        potential=potential if watch.potential else None,
-        spikes=spikes.detach() if watch.potential else None,
-    )
-    return spikes, seen
+    return spikes, delivered(watch, spikes, mean, var, hinge, potential)
 
 
 class _Fused(torch.autograd.Function):
@@ -119,6 +111,10 @@ class _Fused(torch.autograd.Function):
         g_leak = torch.zeros_like(leak) if leak is not None and ctx.needs_input_grad[2] else None
         static = ctx.static and setting.steps > 1
         g_current = torch.zeros_like(u[:1]) if static else torch.empty_like(u)
+        moments = setting.watch.moments and (g_mean is not None or g_var is not None)
+        count = u[0].numel() // u.shape[2] if moments else 1
+        constant, slope = moment_slopes(mean, g_mean, g_var, threshold=setting.threshold, count=count)
+        each = (1, -1, *[1] * (u.ndim - 3))
         later: Tensor | None = None
         for t in reversed(range(setting.steps)):
             out = torch.empty_like(u[t]) if static else g_current[t]
@@ -127,8 +123,9 @@ class _Fused(torch.autograd.Function):
                     g_leak[t + 1] = (later * _reset(u[t], setting)).sum_to_size(g_leak[t + 1].shape)
                 later = _leaked(later, leak, t + 1, setting)
             _sweep(u[t], None if g_spikes is None else g_spikes[t], later, ctx.slopes[t], setting, out)
-            if g_mean is not None or g_var is not None:
-                _add_moments(out, u[t] if noise is None else u[t] - noise[t], t, mean, g_mean, g_var, setting)
+            if moments:
+                quiet = u[t] if noise is None else u[t] - noise[t]
+                out.addcmul_(quiet, slope[t].reshape(each)).add_(constant[t].reshape(each))
             if g_hinge is not None and setting.watch.bands:
                 _add_hinge(out, _ubar(u[t], setting.threshold, noise, t), g_hinge, setting)
             if g_potential is not None and setting.watch.potential:
@@ -171,20 +168,6 @@ def _sweep(u: Tensor, g: Tensor | None, g_v: Tensor | None, slope: Slope, settin
     else:
         inner = g if setting.detach_reset else torch.add(g, g_v, alpha=-setting.threshold)
         torch.addcmul(g_v, h, inner, out=out)
-
-
-def _add_moments(
-    total: Tensor, u: Tensor, t: int, mean: Tensor, g_mean: Tensor | None, g_var: Tensor | None, setting: _Setting
-) -> None:
-    """Adds d(mean)/du = 1/n and d(var)/du = 2 (u - mean(u)) / n, weighted per channel; `mean` is of ubar."""
-    n = u.numel() // u.shape[1]
-    shape = (1, -1, *[1] * (u.ndim - 2))
-    constant = torch.zeros_like(mean[t]) if g_mean is None else g_mean[t] / n
-    if g_var is not None:
-        slope = g_var[t] * (2 / n)
-        constant = constant - slope * (mean[t] + setting.threshold)
-        total.addcmul_(u, slope.to(u.dtype).reshape(shape))
-    total.add_(constant.to(u.dtype).reshape(shape))
 
 
 def _add_hinge(total: Tensor, ubar: Tensor, g_hinge: Tensor, setting: _Setting) -> None:

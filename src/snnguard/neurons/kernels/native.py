@@ -27,11 +27,12 @@ from snnguard.neurons.surrogate import (
     Surrogate,
     Triangle,
 )  # fmt: skip
-from snnguard.neurons.watch import Membrane, Watch
+from snnguard.neurons.watch import Membrane, Watch, delivered
 
 from .build import TYPES, Setting, library
 from .noise import for_c
 from .packing import mark
+from .step import dense, moment_slopes, shape
 
 SURROGATES: dict[type[Surrogate], Callable[[Any], tuple[float, float]]] = {
     Triangle: lambda h: (h.gamma, 0.0),
@@ -63,7 +64,7 @@ class _Setting(NamedTuple):
         kind = type(self.surrogate)
         first, second = SURROGATES[kind](self.surrogate)
         return Setting(
-            self.steps, given, *_shape(step), self.decay, self.threshold, self.reset == "subtract", self.detach_reset,
+            self.steps, given, *shape(step), self.decay, self.threshold, self.reset == "subtract", self.detach_reset,
             list(SURROGATES).index(kind), first, second, self.watch.moments, len(self.watch.bands), torch.get_num_threads(),
             **for_c(self.noise),
         )  # fmt: skip
@@ -99,17 +100,7 @@ def native(
     setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch, noise)
     spikes, mean, var, hinge, potential = _Native.apply(current, setting)  # type: ignore[no-untyped-call]
     mark(spikes)
-    if not watch:
-        return spikes, None
-    seen = Membrane(
-        mean=mean if watch.moments else None,
-        var=var if watch.moments else None,
-        hinge=hinge if watch.bands else None,
-        bands=watch.bands,
-        potential=potential if watch.potential else None,
-        spikes=spikes.detach() if watch.potential else None,
-    )
-    return spikes, seen
+    return spikes, delivered(watch, spikes, mean, var, hinge, potential)
 
 
 class _Native(torch.autograd.Function):
@@ -117,7 +108,7 @@ class _Native(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, setting: _Setting) -> tuple[Tensor, ...]:
         watch, steps = setting.watch, setting.steps
         spikes = over_time(current, steps)
-        current = _dense(current, spikes)
+        current = dense(current, spikes)
         c = setting.for_c(spikes[0], len(current))
         precise = torch.float64 if current.dtype == torch.float64 else torch.float32
         moments = torch.empty(2, steps if watch.moments else 0, c.channels, dtype=torch.float64)
@@ -152,10 +143,7 @@ class _Native(torch.autograd.Function):
         n = max(every[0].numel() // max(c.channels, 1), 1)
         constant = slope = weights = None
         if setting.watch.moments and (g_mean is not None or g_var is not None):
-            # d(mean)/du = 1/n and d(var)/du = 2 (u - mean(u)) / n; `mean` is of u - threshold
-            slope = torch.zeros_like(mean) if g_var is None else g_var.double() * (2 / n)
-            constant = -slope * (mean + setting.threshold)
-            constant = constant if g_mean is None else constant + g_mean.double() / n
+            constant, slope = moment_slopes(mean, g_mean, g_var, threshold=setting.threshold, count=n)
         if setting.watch.bands and g_hinge is not None:
             weights = (g_hinge.double() / every.numel()).contiguous()
         else:
@@ -163,8 +151,8 @@ class _Native(torch.autograd.Function):
         bands = torch.tensor(setting.watch.bands, dtype=torch.float64)
         g_potential = g_potential if setting.watch.potential else None
         _call(
-            "backward", current, c, current, None if g_spikes is None else _dense(g_spikes, every),
-            constant, slope, bands, weights, None if g_potential is None else _dense(g_potential, every), out,
+            "backward", current, c, current, None if g_spikes is None else dense(g_spikes, every),
+            constant, slope, bands, weights, None if g_potential is None else dense(g_potential, every), out,
         )  # fmt: skip
         return out, None
 
@@ -178,21 +166,3 @@ def _call(name: str, current: Tensor, setting: Setting, *tensors: Tensor | None)
         return
     if getattr(found, f"{name}_{TYPES[current.dtype]}")(ctypes.byref(setting), *pointers):
         raise SNNGuardError(f"no memory was left for a layer of shape {tuple(current.shape)}; use smaller batches")
-
-
-def _dense(x: Tensor, like: Tensor) -> Tensor:
-    """`x` with the memory order of `like`, of which it may be a single step; itself where it has it already."""
-    strides = like.stride()
-    if all(a == b or size == 1 for a, b, size in zip(x.stride(), strides, x.shape, strict=True)):
-        return x
-    return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
-
-
-def _shape(step: Tensor) -> tuple[int, int, int]:
-    """One time step as [outer, channels, inner]."""
-    if step.ndim < 2:
-        return step.numel(), 1, 1
-    channels = step.shape[1]
-    if step.ndim == 4 and not step.is_contiguous():
-        return step.numel() // max(channels, 1), channels, 1
-    return len(step), channels, step[0, 0].numel() if len(step) and channels else 1
