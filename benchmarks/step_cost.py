@@ -1,29 +1,29 @@
-"""What a training step costs with each defense, as a ratio to the plain step, and the fused kernel against its reference.
+"""What a training step costs with the seeds' defenses, as a ratio to the plain step, and the kernels beside their reference.
 
-Steps of all kinds take turns, so that a noisy machine disturbs all alike; the figure is the median of the per-round ratios.
-Writes benchmarks/step_cost.json. Run: make bench
+All kinds take turns, so that a noisy machine disturbs all alike; the figure is the median of the ratios to the plain step (the
+compiled kernel) of the same round. Writes benchmarks/step_cost.json. Run: make bench
 """
 
 import argparse
 import json
 import statistics
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from defense_cost import loop
 from snnguard import rng
-from snnguard.data import fake
-from snnguard.defenses import MPDSGR, REG, AdversarialTraining, Defense, Stack, rat, tgo_mc, tgo_nlif
+from snnguard.bench import alternate
+from snnguard.bench.measure import ratio
+from snnguard.defenses import MPDSGR, REG, TGO, AdversarialTraining, Defense, Stack, rat, tgo_mc, tgo_nlif
 from snnguard.evaluation import gather
-from snnguard.networks import Network, construct
-from snnguard.neurons import Triangle, Watch, fused, unroll
-from snnguard.training import SGD, Training
-from snnguard.training.fit import Loop
+from snnguard.neurons import Triangle, Watch, fused, native, unroll
 
 DEFENSES: dict[str, Defense] = {
     "plain": Stack(),
     "mpd-sgr": MPDSGR(eta=0.05),
+    "tgo": TGO(),
     "tgo-mc": tgo_mc(),
     "tgo-nlif": tgo_nlif(),
     "reg": REG(),
@@ -33,77 +33,58 @@ DEFENSES: dict[str, Defense] = {
 
 
 def steps(network: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Median step time in seconds, and median ratio to the plain step of the same round."""
-    data = fake(train=batch * 4, validation=8, test=8)
-    loops = {}
-    for name, defense in DEFENSES.items():
-        model = construct(
-            defense.design(Network(name=network, steps=4)),
-            classes=10,
-            image_shape=data.image_shape,
-            mean=data.mean,
-            std=data.std,
-        )
-        training = Training(epochs=1000, batch_size=batch, optimiser=SGD(learning_rate=0.01))
-        loops[name] = Loop(model, data.train, data.validation, defense, training, None, 0, None, {})
-    times: dict[str, list[float]] = {name: [] for name in loops}
-    for number in range(rounds + 2):
-        for name, loop in loops.items():
-            began = time.perf_counter()
-            loop.step()
-            if number >= 2:
-                times[name].append(time.perf_counter() - began)
-    return {
-        name: {
-            "seconds": statistics.median(values),
-            "ratio": statistics.median(v / p for v, p in zip(values, times["plain"], strict=True)),
-        }
-        for name, values in times.items()
-    }
+    """Seconds of a training step with each defense."""
+    actions = {name: loop(defense, network, batch).step for name, defense in DEFENSES.items()}
+    return compared(alternate(actions, rounds=rounds, warm_up=2), "plain")
 
 
 def kernels(rounds: int) -> dict[str, dict[str, float]]:
-    """Forward and backward of one large layer: the reference loop over the fused kernel, with and without moments."""
+    """Forward and backward of one large layer [4, 64, 32, 32, 32], channels last."""
     with rng.scope(0):
-        current = (
-            torch.randn(4, 64, 32, 32, 32).flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 64))
-        )
+        current = torch.randn(4 * 64, 32, 32, 32).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 64))
     current.requires_grad_()
     kinds = {
         "reference": (unroll, None),
-        "fused": (fused, None),
+        "PyTorch": (fused, None),
+        "compiled": (native, None),
         "reference + moments": (unroll, Watch(moments=True)),
-        "fused + moments": (fused, Watch(moments=True)),
-        "fused + band": (fused, Watch(bands=(0.5,))),
+        "PyTorch + moments": (fused, Watch(moments=True)),
+        "compiled + moments": (native, Watch(moments=True)),
+        "compiled + band": (native, Watch(bands=(0.5,))),
     }
-    times: dict[str, list[float]] = {name: [] for name in kinds}
-    for number in range(rounds + 1):
-        for name, (backend, watch) in kinds.items():
-            began = time.perf_counter()
-            spikes, seen = backend(
-                current, steps=4, decay=1.0, threshold=1.0, reset="zero", detach_reset=False, surrogate=Triangle(), watch=watch
-            )
-            loss = spikes.sum()
-            if seen is not None:
-                loss = loss + (seen.hinge.sum() if seen.var is None else seen.mean.sum() + seen.var.sum())
-            torch.autograd.grad(loss, current)
-            if number:
-                times[name].append(time.perf_counter() - began)
+    actions = {name: acting(backend, watch, current) for name, (backend, watch) in kinds.items()}
+    actions["ReLU"] = lambda: torch.autograd.grad(torch.relu(current).sum(), current)
+    return compared(alternate(actions, rounds=rounds), "compiled")
+
+
+def acting(backend: Callable, watch: Watch | None, current: torch.Tensor) -> Callable[[], object]:
+    """Spikes and the gradient of everything that was asked for."""
+
+    def act() -> object:
+        spikes, seen = backend(
+            current, steps=4, decay=1.0, threshold=1.0, reset="zero", detach_reset=False, surrogate=Triangle(), watch=watch
+        )
+        loss = spikes.sum()
+        if seen is not None:
+            loss = loss + (seen.hinge.sum() if seen.var is None else seen.mean.sum() + seen.var.sum())
+        return torch.autograd.grad(loss, current)
+
+    return act
+
+
+def compared(seconds: dict[str, list[float]], to: str) -> dict[str, dict[str, float]]:
+    """Medians, in seconds and as ratios to one of them."""
     return {
-        name: {
-            "seconds": statistics.median(values),
-            "ratio": statistics.median(v / p for v, p in zip(values, times["fused"], strict=True)),
-        }
-        for name, values in times.items()
+        name: {"seconds": statistics.median(values), "ratio": ratio(values, seconds[to])} for name, values in seconds.items()
     }
 
 
 def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", default="vgg5-slim")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--network", default="vgg11")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
     result = {

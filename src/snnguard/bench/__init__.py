@@ -1,20 +1,24 @@
 """How fast this machine trains and attacks spiking networks, beside the floor and beside other libraries."""
 
-from .contestants import CONTESTANTS, Contestant, contestants, floor
-from .measure import alternate, peak_memory
-from .speed import Case, Row, measure, measure_memory
+from .contestants import CONTESTANTS, Contestant, contestants, floor, library_versions
+from .measure import alternate, peak_memory, ratio
+from .speed import Case, Precision, Row, Work, measure, measure_memory
 from .table import markdown
 
 __all__ = [
     "CONTESTANTS",
     "Case",
     "Contestant",
+    "Precision",
     "Row",
+    "Work",
     "alternate",
     "contestants",
     "floor",
+    "library_versions",
     "markdown",
     "measure",
     "measure_memory",
     "peak_memory",
+    "ratio",
 ]

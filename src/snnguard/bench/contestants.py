@@ -7,7 +7,7 @@ The neuron is integrate-and-fire, threshold 1, reset to zero, with the triangula
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,10 +43,20 @@ def floor(network: str, *, steps: int, classes: int = 10) -> nn.Module:
     return _relu(ours(network, steps=steps, classes=classes), steps)
 
 
-def ours(network: str, *, steps: int, classes: int = 10) -> nn.Module:
-    """The network of this library."""
+def ours(network: str, *, steps: int, classes: int = 10, images: Tensor | None = None) -> nn.Module:
+    """The network of this library; with `images` [N, 3, 32, 32] its statistics are theirs, so that its neurons fire."""
     mean, std = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-    return construct(Network(name=network, steps=steps), classes=classes, image_shape=(3, 32, 32), mean=mean, std=std)
+    described = Network.parse({"name": network, "steps": steps})
+    model = construct(described, classes=classes, image_shape=(3, 32, 32), mean=mean, std=std)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    if images is not None:
+        with torch.no_grad():
+            for norm in norms:
+                norm.momentum = 1.0
+            model.train()(images)
+            for norm in norms:
+                norm.momentum = 0.1
+    return model
 
 
 def _swapped(model: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
@@ -212,3 +222,8 @@ CONTESTANTS = (
 def contestants() -> tuple[Contestant, ...]:
     """Those whose libraries are installed."""
     return tuple(contestant for contestant in CONTESTANTS if contestant.installed)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that take part."""
+    return {one.needs: metadata.version(one.needs) for one in contestants() if one.needs}

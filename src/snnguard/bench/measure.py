@@ -34,12 +34,12 @@ def ratio(seconds: list[float], to: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(seconds, to, strict=True))
 
 
-def peak_memory(action: Callable[[], object]) -> int:
+def peak_memory(action: Callable[[], object], *, device: str = "cpu") -> int:
     """Bytes that the process, or its GPU, held at most while `action` ran. Raises `OSError` where no system tells."""
-    if torch.cuda.is_available():
+    if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         action()
-        return torch.cuda.max_memory_allocated()
+        return int(torch.cuda.max_memory_allocated())
     if not sys.platform.startswith("linux"):
         raise OSError("peak memory on a CPU is read from Linux's /proc")
     Path("/proc/self/clear_refs").write_text("5")

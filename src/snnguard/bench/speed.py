@@ -1,6 +1,5 @@
 """Training steps and input gradients of every contestant, in turns."""
 
-import copy
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ from .contestants import CONTESTANTS, Contestant, contestants, ours
 from .measure import alternate, peak_memory, ratio
 
 Work = Literal["training step", "input gradient"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Case:
     network: str = "vgg11"
     steps: int = 4
     batch: int = 32
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
 
     def __str__(self) -> str:
         return f"{self.work}, {self.network}, T={self.steps}, batch {self.batch}, {self.precision}"
@@ -66,7 +66,7 @@ def action(contestant: Contestant, case: Case, *, device: str = "cpu") -> Callab
     """What is timed, with everything made that it needs."""
     with rng.scope(0):
         x, y = torch.rand(case.batch, 3, 32, 32), torch.randint(10, (case.batch,))
-    model = contestant.make(copy.deepcopy(ours(case.network, steps=case.steps)), case.steps).to(device)
+    model = contestant.make(ours(case.network, steps=case.steps, images=x), case.steps).to(device)
     if contestant.channels_last:
         model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
     given, answers = x.to(device), y.to(device)
@@ -111,19 +111,19 @@ def _input_gradient(model: nn.Module, x: Tensor, y: Tensor, case: Case, contesta
     return gradient
 
 
-def measure_memory(case: Case, *, among: Sequence[str] = ()) -> dict[str, int]:
+def measure_memory(case: Case, *, among: Sequence[str] = (), device: str = "cpu") -> dict[str, int]:
     """Peak bytes of each contestant at this work, each in a process of its own, measured in its second repetition."""
     found = {}
     for contestant in contestants():
         if not among or contestant.name in among:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                found[contestant.name] = pool.submit(_peak, contestant.name, case, torch.get_num_threads()).result()
+                found[contestant.name] = pool.submit(_peak, contestant.name, case, torch.get_num_threads(), device).result()
     return found
 
 
-def _peak(name: str, case: Case, threads: int) -> int:
+def _peak(name: str, case: Case, threads: int, device: str) -> int:
     torch.set_num_threads(threads)
     (contestant,) = (one for one in CONTESTANTS if one.name == name)
-    act = action(contestant, case, device="cuda" if torch.cuda.is_available() else "cpu")
+    act = action(contestant, case, device=device)
     act()
-    return peak_memory(act)
+    return peak_memory(act, device=device)
