@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from snnguard.encoders import Encoder
 from snnguard.errors import InvalidInput
 from snnguard.layers import Normalize
-from snnguard.neurons import neurons_of, packed_spikes
+from snnguard.neurons import has_one_slice, neurons_of, packed_spikes, through_one_slice
 
 
 @final
@@ -40,6 +40,8 @@ class SpikingClassifier(nn.Module):
         if self.input_noise:
             images = images + self.input_noise * torch.randn_like(images[0])
         frames = self.encoder.encode(images, steps=self.steps, normalize=self.normalize)
+        if has_one_slice(self):
+            return through_one_slice(self.body, frames)
         with packed_spikes() if self.training and torch.is_grad_enabled() else nullcontext():
             logits: Tensor = self.body(frames).mean(0)
         return logits

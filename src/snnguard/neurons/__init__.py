@@ -17,6 +17,7 @@ from .pdsg import PDSG
 from .rectifier import MembraneRectifier
 from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule, StraightThrough
 from .sampled import SampledFiring
+from .slices import has_one_slice, through_one_slice
 from .surrogate import ATan, Dspike, Exponential, Gaussian, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
 from .temperature import DspikeFiring
 from .trait import Firing, Mechanism, Slot, Trait, is_unsettled, settled, unsettled
@@ -64,6 +65,7 @@ __all__ = [
     "Watch",
     "dlif",
     "fused",
+    "has_one_slice",
     "is_unsettled",
     "lif",
     "mechanisms_of",
@@ -74,6 +76,7 @@ __all__ = [
     "plif",
     "settled",
     "straight_through",
+    "through_one_slice",
     "unroll",
     "unsettled",
     "use_rule",

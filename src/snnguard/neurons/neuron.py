@@ -13,7 +13,7 @@ from snnguard.errors import RequestError
 
 from .dynamics import Dynamics, Reset
 from .memory import Memory
-from .rule import BPTT, GradientRule
+from .rule import BPTT, GradientRule, SlopeRule
 from .surrogate import DEFAULT_SURROGATE, Surrogate
 from .trait import Firing, Mechanism, Trait
 from .watch import Membrane, Watch
@@ -57,8 +57,8 @@ class LIF(Dynamics, kind="lif"):
 class Neuron(nn.Module):
     """Current [T, N, *F], or [1, N, *F] if it does not change over time, to spikes [T, N, *F].
 
-    `rule` is set by `use_rule`, `watch` and `seen` by `layers.watching`; both are put back when their block ends. The
-    membrane is kept in float32 or better; spikes come back in the dtype of the current.
+    `rule` is set by `use_rule`, `watch` and `seen` by `layers.watching`, `slopes` and `factors` by `slices.py`; all are put
+    back when their block ends. The membrane is kept in float32 or better; spikes come back in the dtype of the current.
     """
 
     def __init__(self, settings: LIF, *, steps: int) -> None:
@@ -68,9 +68,13 @@ class Neuron(nn.Module):
         self.rule: GradientRule | None = None
         self.watch: Watch | None = None
         self.seen: list[Membrane] = []
+        self.slopes: list[Tensor] | None = None
+        self.factors: Iterator[Tensor] | None = None
         self.mechanisms = nn.ModuleList(trait.build(steps=steps) for trait in settings.traits)
 
     def forward(self, current: Tensor) -> Tensor:
+        if self.factors is not None:
+            return current * next(self.factors)
         if current.shape[0] not in (1, self.steps):
             raise RequestError(f"this neuron runs for {self.steps} steps, found a current of shape {tuple(current.shape)}")
         mechanisms: list[Any] = list(self.mechanisms)
@@ -96,6 +100,8 @@ class Neuron(nn.Module):
         )
         if seen is not None:
             self.seen.append(replace(seen, current=given) if self.watch and self.watch.current else seen)
+        if self.slopes is not None and isinstance(rule, SlopeRule):
+            self.slopes.append(rule.slope(precise, spikes, self.settings).to(current.dtype))
         for mechanism in mechanisms:
             spikes = mechanism.passed_on(spikes)
         return spikes.to(current.dtype)
