@@ -9,6 +9,7 @@
     │   ├── CheckpointError   weights or a training state that do not fit or do not read
     │   ├── RunFolderError    a run folder that holds something else, or cannot be written
     │   └── DefenseConflict   two defenses that contradict each other
+    ├── OutOfMemory           no memory is left, however small the pieces
     └── AttackFault           an attack broke its promise (a bug in the attack, not in the request)
 
 A message says what was asked, what was found, and what to do. `RequestError` is a `ValueError`, so code that knows
@@ -54,3 +55,13 @@ class DefenseConflict(RequestError):
 
 class AttackFault(SNNGuardError):
     """An attack returned images outside its ball or range, or of another shape."""
+
+
+class OutOfMemory(SNNGuardError):
+    """The work does not fit into the memory of the device; the message says what would make it smaller."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine, had no memory left."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError | OutOfMemory) or "out of memory" in told or "can't allocate memory" in told

@@ -14,6 +14,7 @@ from snnguard.neurons import GradientRule, Memory, use_rule
 from .aim import Aim
 from .loss import CrossEntropy, Loss
 from .model import Model, check_labels
+from .pieces import Pieces
 
 
 class Ascent(NamedTuple):
@@ -52,9 +53,21 @@ class Gradients:
     def __init__(self, settings: InputGradient, model: Model, size: int) -> None:
         self.settings, self.model = settings, model
         self.memory = Memory(size)
+        self.pieces = Pieces()
 
     def __call__(self, x: Tensor, aim: Aim, rows: Tensor | None = None) -> Ascent:
         """At the images `x` [n, *F]; `rows` [n] says which samples of the run these are (None: all of them, in order)."""
+
+        def work(piece: slice) -> Ascent:
+            if piece == slice(0, len(x)):
+                return self._averaged(x, aim, rows)
+            here = torch.arange(len(x), device=x.device)[piece]
+            return self._averaged(x[piece], aim[here], here if rows is None else rows[piece])
+
+        parts = self.pieces(len(x), work)
+        return parts[0] if len(parts) == 1 else Ascent(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def _averaged(self, x: Tensor, aim: Aim, rows: Tensor | None) -> Ascent:
         total: Ascent | None = None
         for draw in range(self.settings.draws):
             one = self._once(x, aim, self.memory.about(rows, learns=draw == 0))

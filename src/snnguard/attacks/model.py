@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from snnguard.errors import InvalidInput
 
+from .pieces import Pieces
+
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 Model = Callable[[Tensor], Tensor]
@@ -36,9 +38,10 @@ def frozen(model: Model) -> Iterator[None]:
 
 
 def predict(model: Model, x: Tensor, *, draws: int = 1, batch_size: int = 256) -> Tensor:
-    """Mean logits [N, K] over `draws` forward passes, without gradients."""
+    """Mean logits [N, K] over `draws` forward passes, without gradients, in pieces of `batch_size` or of what memory allows."""
     with torch.no_grad(), frozen(model):
-        return torch.cat([torch.stack([model(part) for _ in range(draws)]).mean(0) for part in x.split(batch_size)])
+        pieces = Pieces(batch_size)
+        return torch.cat(pieces(len(x), lambda piece: torch.stack([model(x[piece]) for _ in range(draws)]).mean(0)))
 
 
 def check_labels(x: Tensor, y: Tensor, classes: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """Layers around the neurons: time folding, tdBN, normalisation of images, residual merges, membrane watching."""
 
 from .normalize import Normalize
+from .recompute import recomputed
 from .residual import ConvexCombination, Merge, Sum, merge
 from .statistics import untracked
 from .tdbn import TDBN
@@ -16,6 +17,7 @@ __all__ = [
     "Sum",
     "fold",
     "merge",
+    "recomputed",
     "unfold",
     "untracked",
     "watching",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from snnguard.encoders import Encoder
 from snnguard.errors import InvalidInput
-from snnguard.layers import Normalize
+from snnguard.layers import Normalize, recomputed
 from snnguard.neurons import has_one_slice, neurons_of, packed_spikes, through_one_slice
 
 
@@ -17,7 +17,8 @@ class SpikingClassifier(nn.Module):
     """readout(body(encoder(x))): raw images [N, C, H, W] to logits [N, K], the mean over time of the last layer.
 
     Images may differ from step to step: [N, T, C, H, W]. `input_noise` is added anew in every call. `body` maps
-    [T or 1, N, C, H, W] to [T, N, K]. Its parameters and statistics are the whole state dict.
+    [T or 1, N, C, H, W] to [T, N, K]. Its parameters and statistics are the whole state dict. With `recompute` training
+    forgets activations and makes them again in the backward pass.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class SpikingClassifier(nn.Module):
         self.name, self.encoder, self.steps, self.image_shape = name, encoder, steps, image_shape
         self.normalize = normalize
         self.body = body
+        self.recompute = False
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) not in (self.image_shape, (self.steps, *self.image_shape)):
@@ -42,8 +44,10 @@ class SpikingClassifier(nn.Module):
         frames = self.encoder.encode(images, steps=self.steps, normalize=self.normalize)
         if has_one_slice(self):
             return through_one_slice(self.body, frames)
-        with packed_spikes() if self.training and torch.is_grad_enabled() else nullcontext():
-            logits: Tensor = self.body(frames).mean(0)
+        learns = self.training and torch.is_grad_enabled()
+        with packed_spikes() if learns else nullcontext():
+            trains = recomputed(self.body, frames) if learns and self.recompute else self.body(frames)
+        logits: Tensor = trains.mean(0)
         return logits
 
     @property

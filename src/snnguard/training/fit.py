@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from snnguard.neurons import neurons_of
 from snnguard.record import write_atomic
 
 from .checkpoint import load_weights, pack_optimiser, read_latest, unpack_optimiser, write_tensors
+from .frugal import with_less_memory
 from .interrupt import graceful
 from .optimiser import learning_rate_share
 from .settings import Training, resolve_device
@@ -33,7 +35,7 @@ Line = dict[str, Any]
 Report = Callable[[int, int, Line], None]
 
 
-SILENT = {"checkpoint_seconds", "device", "max_steps", "probe_size"}
+SILENT = {"checkpoint_seconds", "device", "max_steps", "probe_size", "recompute"}
 """Settings of training that do not change its numbers, so that a resumed run may have others."""
 
 
@@ -131,6 +133,8 @@ class Loop:
         model.to(self.device)
         if training.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if training.recompute:
+            model.recompute = True  # type: ignore[assignment]
         self.model = model
         self.fabric = Fabric(accelerator=self.device.type, devices=1, precision=training.precision)
         optimiser = training.optimiser.over(model, defense.groups(model))
@@ -158,20 +162,7 @@ class Loop:
                 defense.prepare(model, batch, step)
                 batch = defense.batch(model, batch, step)
             with defense.around(model, batch, step):
-                with watching(model, defense.watch) as seen:
-                    logits = self.wrapped(self._laid_out(batch.x))
-                step = replace(step, membranes={name: passes[-1] for name, passes in seen.items()})
-                with self.fabric.autocast():
-                    main = defense.objective(model, batch, logits, step)
-                    if main is None:
-                        main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
-                    penalties = defense.penalties(model, batch, logits, step)
-                loss = main + sum(penalties.values()) if penalties else main
-                if not torch.isfinite(loss):
-                    parts = {"main": main.item(), **{name: value.item() for name, value in penalties.items()}}
-                    raise Diverged(f"the loss is not finite at step {index} ({parts}); lower the learning rate or clip_norm")
-                self.optimiser.zero_grad(set_to_none=True)
-                self.fabric.backward(loss)
+                step, logits, main, penalties = with_less_memory(model, partial(self._descend, batch, step))
             if self.training.clip_norm:
                 norm = self.fabric.clip_gradients(
                     self.wrapped, self.optimiser, max_norm=self.training.clip_norm, error_if_nonfinite=False
@@ -187,6 +178,27 @@ class Loop:
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
         self.progress.seconds += time.perf_counter() - began
         return line | {"learning_rate": rate}
+
+    def _descend(self, batch: Batch, step: Step) -> tuple[Step, Tensor, Tensor, Mapping[str, Tensor]]:
+        """Forward and backward: the step with its membranes, logits, main loss and penalties; gradients in the parameters."""
+        defense, model = self.defense, self.model
+        with watching(model, defense.watch) as seen:
+            logits = self.wrapped(self._laid_out(batch.x))
+        step = replace(step, membranes={name: passes[-1] for name, passes in seen.items()})
+        with self.fabric.autocast():
+            main = defense.objective(model, batch, logits, step)
+            if main is None:
+                main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
+            penalties = defense.penalties(model, batch, logits, step)
+        loss = main + sum(penalties.values()) if penalties else main
+        if not torch.isfinite(loss):
+            parts = {"main": main.item(), **{name: value.item() for name, value in penalties.items()}}
+            raise Diverged(
+                f"the loss is not finite at step {self.progress.step} ({parts}); lower the learning rate or clip_norm"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        return step, logits, main, penalties
 
     def finish(self) -> None:
         """Lets the defense turn what was trained into the finished network."""

@@ -16,7 +16,8 @@ class Training(Choice):
 
     The defaults are the RAT family's (METHODS 4.1). `checkpoint_seconds` bounds what a crash can cost; how often it is
     saved does not change the result. `probe_size` validation images are looked at after each epoch for the logged
-    membrane statistics.
+    membrane statistics. `recompute` saves memory at the price of another forward pass per step, without a change in the
+    numbers; a step that runs out of memory turns it on by itself.
     """
 
     epochs: PositiveInt = 300
@@ -29,6 +30,7 @@ class Training(Choice):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     channels_last: bool = True
+    recompute: bool = False
     checkpoint_seconds: PositiveFloat = 120.0
     probe_size: PositiveInt = 256
     max_steps: PositiveInt | None = None

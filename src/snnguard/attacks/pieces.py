@@ -1,0 +1,39 @@
+"""Work on a batch in as few pieces as memory allows. Samples do not know each other, so the pieces change no number."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from snnguard.errors import OutOfMemory, out_of_memory
+
+T = TypeVar("T")
+
+
+class Pieces:
+    """Remembers the largest piece that is known to fit."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+
+    def __call__(self, count: int, work: Callable[[slice], T]) -> list[T]:
+        """`work` on consecutive slices of `count` samples. Raises `OutOfMemory` if not even one sample fits."""
+        done: list[T] = []
+        first = 0
+        while first < count:
+            size = min(self.most or count, count - first)
+            try:
+                done.append(work(slice(first, first + size)))
+            except (RuntimeError, MemoryError, OutOfMemory) as error:
+                if not out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise OutOfMemory(f"not even one image fits into the memory of the device ({error})") from error
+                self.most = (size + 1) // 2
+            else:
+                first += size
+                continue
+            # Outside the handler, where nothing holds on to what had been made.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return done

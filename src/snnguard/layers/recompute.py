@@ -1,0 +1,47 @@
+"""Less memory for more time: a block's inner activations are forgotten and made again in the backward pass.
+
+The numbers do not change: random draws repeat, running statistics are updated once, what is watched is delivered once.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from snnguard.neurons import Neuron, Watch, neurons_of
+
+from .statistics import untracked
+
+
+def recomputed(body: nn.Module, x: Tensor) -> Tensor:
+    """`body(x)`; of a sequence of n layers about sqrt(n) inputs are kept (Chen 2016), of any other body only its own."""
+    layers = list(body) if isinstance(body, nn.Sequential) else [body]
+    size = max(1, round(math.sqrt(len(layers))))
+    for first in range(0, len(layers), size):
+        x = _forgetting(nn.Sequential(*layers[first : first + size]), x)
+    return x
+
+
+def _forgetting(block: nn.Module, x: Tensor) -> Tensor:
+    neurons = neurons_of(block).values()
+    watched = [(neuron, neuron.watch) for neuron in neurons]  # by the backward pass nobody may be watching any more
+    out: Tensor = checkpoint(
+        block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _again(block, watched))
+    )  # fmt: skip
+    return out
+
+
+@contextmanager
+def _again(block: nn.Module, watched: list[tuple[Neuron, Watch | None]]) -> Iterator[None]:
+    """The second pass: as the first, but nothing is recorded."""
+    now = [(neuron.watch, neuron.seen) for neuron, _ in watched]
+    with untracked(block):
+        try:
+            for neuron, watch in watched:
+                neuron.watch, neuron.seen = watch, []
+            yield
+        finally:
+            for (neuron, _), (watch, seen) in zip(watched, now, strict=True):
+                neuron.watch, neuron.seen = watch, seen

@@ -1,0 +1,67 @@
+"""Pieces: every sample once and in order, smaller where memory ends, and the same numbers."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from snnguard import networks
+from snnguard.attacks import PGD, InputGradient, predict
+from snnguard.attacks.pieces import Pieces
+from snnguard.errors import OutOfMemory
+from snnguard.neurons import ASSG
+from snnguard.threat import Linf
+
+
+@given(count=st.integers(0, 70), room=st.integers(1, 80), most=st.none() | st.integers(1, 80))
+def test_every_sample_is_worked_on_once_and_in_order(count: int, room: int, most: int | None) -> None:
+    def work(piece: slice) -> list[int]:
+        if piece.stop - piece.start > room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return list(range(piece.start, piece.stop))
+
+    pieces = Pieces(most)
+    assert [i for part in pieces(count, work) for i in part] == list(range(count))
+    assert pieces.most is None or pieces.most <= max(room, most or 0)
+    assert len(pieces(count, work)) <= 1 + 2 * count // min(room, most or count or 1)  # and now it knows
+
+
+def test_one_image_that_does_not_fit_is_said_and_other_errors_pass() -> None:
+    def full(_: slice) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def wrong(_: slice) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(OutOfMemory, match="not even one image"):
+        Pieces()(5, full)
+    with pytest.raises(RuntimeError, match="shapes"):
+        Pieces()(5, wrong)
+
+
+class _Small(nn.Module):
+    """A model on a machine with room for three images."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        if len(x) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return self.model(x)
+
+
+@pytest.mark.parametrize("rule", [None, ASSG()], ids=["bptt", "with memory"])
+def test_attacks_and_predictions_do_not_notice(rule: Any) -> None:
+    model = networks.build("vgg4-tiny", image_shape=(1, 8, 8), steps=3, seed=0).eval().double()
+    small = _Small(model)
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = model(x).argmax(1)
+    assert torch.allclose(predict(small, x), predict(model, x), atol=1e-12)
+    attack = PGD(steps=4, early_stop=True, gradient=InputGradient(rule=rule))
+    large, little = (attack(net, x, y, threat=Linf(eps=0.1), seed=0) for net in (model, small))
+    assert torch.equal(large, little)

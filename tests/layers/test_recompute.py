@@ -1,0 +1,53 @@
+"""Recomputation: the same numbers to the last bit, less memory kept, statistics and what is watched counted once."""
+
+import pytest
+import torch
+from torch import nn
+
+from snnguard import networks, rng
+from snnguard.bench import peak_memory
+from snnguard.layers import watching
+from snnguard.neurons import LIF, MembraneNoise, Watch, neurons_of
+
+NOISY = LIF(traits=(MembraneNoise(sigma=0.3),))
+
+
+def trained(name: str, *, recompute: bool, neuron: LIF) -> tuple[list[torch.Tensor], list[torch.Tensor], int]:
+    """Gradients, buffers, and how many membranes were seen."""
+    model = networks.build(name, image_shape=(3, 16, 16), steps=3, seed=0, neuron=neuron).train()
+    model.recompute = recompute
+    x = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with rng.scope(2):
+        with watching(model, Watch(moments=True, bands=(0.3,))) as seen:
+            logits = model(x)
+        loss = nn.functional.cross_entropy(logits, torch.arange(6))
+        for passes in seen.values():
+            loss = loss + passes[-1].mean.square().mean() + passes[-1].hinge.sum()
+        loss.backward()
+    assert not any(neuron.watch or neuron.seen for neuron in neurons_of(model).values())
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return gradients, [buffer.clone() for buffer in model.buffers()], sum(map(len, seen.values()))
+
+
+@pytest.mark.parametrize("neuron", [LIF(decay=0.9), NOISY], ids=["lif", "noisy"])
+@pytest.mark.parametrize("name", ["vgg5-slim", "wrn16"])
+def test_the_numbers_do_not_change(name: str, neuron: LIF) -> None:
+    plain, again = (trained(name, recompute=recompute, neuron=neuron) for recompute in (False, True))
+    assert len(plain[0]) > 5
+    for one, other in zip(plain[0] + plain[1], again[0] + again[1], strict=True):
+        assert torch.equal(one, other)
+    assert plain[2] == again[2]
+
+
+def test_less_memory_is_held() -> None:
+    peaks = []
+    for recompute in (True, False):  # the smaller first: memory that was given back may stay with the process
+        model = networks.build("vgg11", image_shape=(3, 32, 32), steps=8, seed=0).train()
+        model.recompute = recompute
+        x = torch.rand(8, 3, 32, 32)
+        try:
+            peaks.append(peak_memory(lambda model=model, x=x: model(x).sum().backward()))
+        except OSError:
+            pytest.skip("no /proc here, or it must not be written to")
+        del model
+    assert peaks[1] - peaks[0] > 50 * 2**20
