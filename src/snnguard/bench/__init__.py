@@ -1,7 +1,7 @@
 """How fast this machine trains and attacks spiking networks, beside the floor and beside other libraries."""
 
 from .contestants import CONTESTANTS, Contestant, contestants, floor, library_versions
-from .measure import alternate, peak_memory, ratio
+from .measure import alternate, peak_memory, ratio, wait
 from .speed import Case, Precision, Row, Work, measure, measure_memory
 from .table import markdown
 
@@ -21,4 +21,5 @@ __all__ = [
     "measure_memory",
     "peak_memory",
     "ratio",
+    "wait",
 ]

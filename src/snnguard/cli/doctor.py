@@ -1,15 +1,18 @@
 """snnguard doctor."""
 
+import os
 import platform
 from importlib import metadata
-from importlib.util import find_spec
 
 import torch
 import typer
 from rich.table import Table
 
 from snnguard import rng
-from snnguard.neurons import Watch, fused, unroll
+from snnguard.cache import folder
+from snnguard.neurons import Watch, unroll
+from snnguard.neurons.kernels import run, with_triton
+from snnguard.neurons.kernels.build import find_compiler, library
 from snnguard.neurons.surrogate import Triangle
 from snnguard.training import resolve_device
 
@@ -28,8 +31,7 @@ def doctor() -> None:
     device = resolve_device("auto")
     table.add_row("device", torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type} ({platform.machine()})")
     table.add_row("threads", f"{torch.get_num_threads()} (OMP_NUM_THREADS sets them)")
-    table.add_row("neuron kernel", "fused, PyTorch operations")
-    table.add_row("triton", "installed, not used yet" if find_spec("triton") else "not installed, not needed")
+    table.add_row("neuron kernel", kernel_name(device))
     verdict = check_kernel(device)
     table.add_row("kernel against reference", verdict)
     console.print(table)
@@ -37,12 +39,24 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+def kernel_name(device: torch.device) -> str:
+    """The backend that neurons run on here, and why it is not a faster one."""
+    if device.type == "cuda" and with_triton():
+        return "Triton"
+    if device.type == "cpu" and library() is not None:
+        return f"compiled C ({' '.join(find_compiler() or ())}), kept in {folder('kernels')}"
+    if os.environ.get("SNNGUARD_KERNEL") == "torch":
+        return "PyTorch operations (SNNGUARD_KERNEL=torch)"
+    missing = {"cuda": "Triton is not installed", "cpu": "no C compiler was found, or it failed; set CC"}
+    return f"PyTorch operations, several times slower: {missing.get(device.type, 'nothing faster for this device')}"
+
+
 def check_kernel(device: torch.device) -> str:
-    """Compares spikes and gradients of the fused kernel and the reference loop on this device."""
+    """Compares spikes and gradients of the kernel in use and of the reference loop on this device."""
     with rng.scope(0):
         current = torch.randn(4, 8, 16, 6, 6, device=device)
     spikes, gradients = [], []
-    for backend in (unroll, fused):
+    for backend in (unroll, run):
         leaf = current.clone().requires_grad_()
         out, seen = backend(
             leaf, steps=4, decay=0.9, threshold=1.0, reset="zero", detach_reset=False, surrogate=Triangle(),
