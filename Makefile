@@ -19,9 +19,10 @@ check: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks results
 	$(BIN)/mypy
 
-bench: $(READY)
-	$(BIN)/python benchmarks/step_cost.py
-	$(BIN)/python benchmarks/defense_cost.py
+# Speed beside other libraries, in the environment of `make parity`; half an hour on two cores, and nothing else should run.
+bench: .venv-parity/.ready
+	.venv-parity/bin/python -W ignore benchmarks/speed.py
+	.venv-parity/bin/python benchmarks/step_cost.py
 
 # Parity with independent libraries, and the Triton kernels in Triton's interpreter, in an environment of its own.
 parity: .venv-parity/.ready

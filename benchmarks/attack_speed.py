@@ -2,7 +2,8 @@
 
 Both start at the image itself, so that start and order are fixed, and both are judged on what they return. Ours runs as
 `evaluate` runs it: only on images that are right clean, and an image leaves the batch once it is lost. torchattacks attacks
-every image for all its steps. Verdicts are compared image by image, also for ours without leaving early.
+every image for all its steps. Verdicts are compared image by image, also for ours without leaving early, and crafted in
+bfloat16 (judged in float32).
 Writes benchmarks/attack_speed.json. Run, in the environment of `make bench`:
     python benchmarks/attack_speed.py RUN --data-path FOLDER
 """
@@ -26,11 +27,26 @@ from snnguard.threat import Threat
 STEP = 0.01
 
 
-def ours(model: nn.Module, x: Tensor, y: Tensor, threat: Threat, attack: Attack, batch: int) -> Tensor:
-    """Which images stand, by our attack."""
+class Half(nn.Module):
+    """A network in bfloat16, to craft on."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            logits: Tensor = self.model(x)
+        return logits.float()
+
+
+def ours(
+    model: nn.Module, x: Tensor, y: Tensor, threat: Threat, attack: Attack, batch: int, crafting: nn.Module | None = None
+) -> Tensor:
+    """Which images stand, by our attack, crafted on another model if one is given."""
     standing = predict(model, x, batch_size=batch).argmax(1) == y
     for index in standing.nonzero().flatten().split(batch):
-        x_adv = attack(model, x[index], y[index], threat=threat, seed=0)
+        x_adv = attack(crafting or model, x[index], y[index], threat=threat, seed=0)
         standing[index] = predict(model, x_adv, batch_size=batch).argmax(1) == y[index]
     return standing
 
@@ -70,6 +86,10 @@ def main() -> None:
         "snnguard": lambda: keep("snnguard", ours(model, x, y, threat, early, given.batch)),
         "snnguard, all steps": lambda: keep("snnguard, all steps", ours(model, x, y, threat, whole, given.batch)),
     }
+    half = Half(model)
+    actions["snnguard, in bfloat16"] = lambda: keep(
+        "snnguard, in bfloat16", ours(model, x, y, threat, early, given.batch, half)
+    )
     for name, twin in twins.items():
         title = f"torchattacks on {name}"
         actions[title] = lambda title=title, twin=twin: keep(title, theirs(twin, x, y, threat, given.batch))

@@ -16,7 +16,6 @@ from matplotlib import pyplot
 from snnguard import bench
 from snnguard.bench import Case, Row
 from snnguard.evaluation import gather
-from snnguard.record import Provenance
 
 HERE = Path(__file__).resolve().parent
 NETWORKS = ("vgg11", "wrn16")
@@ -57,36 +56,6 @@ def plot(rows: list[Row], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-WHO = """Milliseconds, medians; in brackets the time in units of the floor's (the same network with ReLU in place of the
-neurons), the median over rounds in which all take turns. `spikingjelly as used` and `snntorch` repeat the images over time,
-keep PyTorch's memory order, and take input gradients by `loss.backward()` with weight gradients, as ART and foolbox do;
-`spikingjelly` has our network, its first convolution computed once, channels last, and `torch.autograd.grad`, as torchattacks
-does; `loop` is the Python loop of published code in the same place."""
-
-
-def text(rows: list[Row], grown: list[Row], memory: dict[str, dict[str, int]], where: Provenance, versions: str) -> str:
-    """speed.md."""
-    parts = [
-        f"# Speed, {where.created[:10]}",
-        f"`{where.command}`; {where.hardware}; {versions}.",
-        WHO,
-        bench.markdown(rows),
-    ]
-    ours = [row for row in rows if row.contestant == "snnguard"]
-    lines = ["| case | " + " | ".join(dict.fromkeys(row.contestant for row in rows)) + " |"]
-    lines.append("| --- |" + " ---: |" * (lines[0].count("|") - 2))
-    for row in ours:
-        cells = [f"{other.to_snnguard:.2f}" for other in rows if other.case == row.case]
-        lines.append(f"| {row.case} | " + " | ".join(cells) + " |")
-    parts += ["The same as multiples of snnguard's time:", "\n".join(lines)]
-    if grown:
-        parts += ["## Growth", "![growth](growth.svg)", bench.markdown(grown)]
-    for case, peaks in memory.items():
-        found = ", ".join(f"{name} {peak / 2**20:.0f} ({peak / peaks['floor']:.2f})" for name, peak in peaks.items())
-        parts += [f"Peak memory of the process in MiB, {case} (in units of the floor's): {found}."]
-    return "\n\n".join(parts) + "\n"
-
-
 def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,8 +81,7 @@ def main() -> None:
         "command": where.command,
     }
     (given.out / "speed.json").write_text(json.dumps(kept, indent=1) + "\n")
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    (given.out / "speed.md").write_text(text(rows, grown, memory, where, listed))
+    (given.out / "speed.md").write_text(f"# Speed, {where.created[:10]}\n\n{bench.tables(kept)}\n")
     if grown:
         plot(grown, given.out / "growth.svg")
 

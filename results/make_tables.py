@@ -8,6 +8,9 @@
     <!-- ablation: results/spike/*.json -->           what each part of spike adds
     <!-- histograms: results/spike/*.json -->         the membrane potentials, as bars
     <!-- parity: benchmarks/parity.json -->          our attacks beside those of other libraries
+    <!-- speed: benchmarks/speed.json -->            time and memory beside the floor and other libraries
+    <!-- steps: benchmarks/step_cost.json -->        what a training step costs with the seeds' defenses, and the kernels
+    <!-- pgd: benchmarks/attack_speed.json -->       PGD-7 end to end beside torchattacks
     <!-- certificates: results/certificates/*.json -->    certified accuracy beside attacks on the same classifier
     <!-- defenses: all -->                             every defense: source, what it changes, cost; then its equation
     ...
@@ -26,7 +29,7 @@ from typing import Any
 
 from ablation import ablation, compared, histograms
 
-from snnguard import report
+from snnguard import bench, report
 from snnguard.analysis import summary
 from snnguard.defenses.catalogue import catalogue, equation
 from snnguard.record import Record
@@ -34,7 +37,7 @@ from snnguard.record import Record
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results/published/mpd-sgr-table-1-vgg11.csv"
 PAPERS = ("results/cifar10-slim/*.json", "results/spike/paper/*.json")
-PAGES = ("README.md", "docs/results.md", "docs/attacks.md", "docs/defenses.md")
+PAGES = ("README.md", "docs/results.md", "docs/attacks.md", "docs/defenses.md", "docs/speed.md")
 PEERS = ("torchattacks", "ART")
 BLOCK = re.compile(
     r"(<!-- (?P<kind>\w+): (?P<pattern>\S+) -->\n).*?(<!-- end -->)",
@@ -151,6 +154,31 @@ def parity(figures: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def steps(kept: dict[str, Any]) -> str:
+    """Seconds and ratios of training steps, then of kernels."""
+    parts = [f"{kept['what']}; {kept['hardware']}, torch {kept['versions']['torch']}; `{kept['command']}`."]
+    for part, title in (("steps", "training step"), ("kernels", "kernel")):
+        lines = [f"| {title} | ms | ratio |", "|---|---:|---:|"]
+        lines += [f"| {name} | {1000 * row['seconds']:.1f} | {row['ratio']:.2f} |" for name, row in kept[part].items()]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def pgd(kept: dict[str, Any]) -> str:
+    """PGD-7 end to end: seconds, ratios, who stands, and which verdicts differ."""
+    lines = ["| | seconds | times ours | stand | other verdicts | of these lost here alone |", "|---|---:|---:|---:|---:|---:|"]
+    for name, row in kept["rows"].items():
+        lines.append(
+            f"| {name} | {row['seconds']:.1f} | {row['times snnguard']:.2f} | {row['standing']} | "
+            f"{row['other verdicts than torchattacks']} | {row['of these lost here alone']} |"
+        )
+    told = (
+        f"{kept['network']}, {kept['images']} images, {kept['clean']} right clean, batches of {kept['batch']}, medians of "
+        f"{kept['rounds']} rounds; {kept['hardware']}; `{kept['command']}`. {kept['data']}"
+    )
+    return "\n\n".join(["\n".join(lines), told])
+
+
 def contents() -> str:
     """The table of contents of the field, and what each entry computes."""
     entries = [entry for entry in catalogue() if entry.name != "stack"]
@@ -176,6 +204,13 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
 """Blocks made from the records that match a pattern."""
 
 
+FIGURES: dict[str, Callable[[Sequence[Any]], str]] = {
+    "certificates": certificates, "parity": lambda read: parity(read[0]), "speed": lambda read: bench.tables(read[0]),
+    "steps": lambda read: steps(read[0]), "pgd": lambda read: pgd(read[0]),
+}  # fmt: skip
+"""Blocks made from JSON that is no record."""
+
+
 def filled(text: str) -> str:
     """The page with every table made anew. Records come in the order of their file names."""
 
@@ -185,9 +220,9 @@ def filled(text: str) -> str:
         paths = sorted(ROOT.glob(match["pattern"]))
         if not paths:
             raise SystemExit(f"no records match {match['pattern']}")
-        if match["kind"] in ("certificates", "parity"):
+        if match["kind"] in FIGURES:
             read = [json.loads(path.read_text()) for path in paths]
-            return f"{match[1]}\n{parity(read[0]) if match['kind'] == 'parity' else certificates(read)}\n\n{match[4]}"
+            return f"{match[1]}\n{FIGURES[match['kind']](read)}\n\n{match[4]}"
         records = [Record.load(path) for path in paths]
         made = KINDS[match["kind"]](records)
         return f"{match[1]}\n{made}\n\n{match[4]}"

@@ -81,3 +81,26 @@ def test_peak_memory_sees_what_is_held_and_given_back() -> None:
     except OSError:
         pytest.skip("no /proc here, or it must not be written to")
     assert 200 * 2**20 < large - small < 300 * 2**20
+
+
+def test_the_tables_hold_every_figure() -> None:
+    case = {"work": "training step", "network": "vgg11", "steps": 4, "batch": 32, "precision": "float32"}
+    shares = {"floor": (0.5, 1.0, 0.8), "snnguard": (0.625, 1.25, 1.0)}
+    rows = [
+        {"case": case, "contestant": name, "seconds": seconds, "to_floor": floor, "to_snnguard": own}
+        for name, (seconds, floor, own) in shares.items()
+    ]
+    text = bench.tables({
+        "rows": rows, "growth": [], "memory": {"a case": {"floor": 2**30, "snnguard": 2**29}}, "created": "2020-02-03T04:05",
+        "command": "speed.py", "hardware": "an abacus", "versions": {"torch": "2"},
+    })  # fmt: skip
+    for said in (
+        "2020-02-03",
+        "an abacus",
+        "torch 2",
+        "| 500 (1.00) | 625 (1.25) |",
+        "| 0.80 | 1.00 |",
+        "| 1024 (1.00) | 512 (0.50) |",
+    ):
+        assert said in text
+    assert "Growth" not in text

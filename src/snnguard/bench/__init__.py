@@ -3,7 +3,7 @@
 from .contestants import CONTESTANTS, Contestant, contestants, floor, library_versions
 from .measure import alternate, peak_memory, ratio, wait
 from .speed import Case, Precision, Row, Work, measure, measure_memory
-from .table import markdown
+from .table import markdown, tables
 
 __all__ = [
     "CONTESTANTS",
@@ -21,5 +21,6 @@ __all__ = [
     "measure_memory",
     "peak_memory",
     "ratio",
+    "tables",
     "wait",
 ]
