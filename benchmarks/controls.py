@@ -99,7 +99,7 @@ def main(folder: Path) -> None:
         judged = spoilt(copy.deepcopy(model)).eval()
         found[name] = evaluate(judged, x, y, suite=suite("spike", attacker=attacker), threat=threat, name=name)
         quick = evaluate(spoilt(copy.deepcopy(model)).eval(), x, y, suite=suite("quick"), threat=threat)
-        pgd[name] = quick.find("pgd-10/bptt").accuracy.hits
+        pgd[name] = quick.find("pgd-10/bptt").correct.hits
         print(f"{name}: clean {found[name].clean.hits}, PGD-10 {pgd[name]}, spike {found[name].worst_flags.hits} of {IMAGES}; "
               f"{sorted({s.code for s in found[name].suspicions})}", flush=True)  # fmt: skip
     rows = [

@@ -64,4 +64,5 @@ class OutOfMemory(SNNGuardError):
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device, or the machine, had no memory left."""
     told = str(error).lower()
-    return isinstance(error, MemoryError | OutOfMemory) or "out of memory" in told or "can't allocate memory" in told
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+    return isinstance(error, MemoryError | OutOfMemory) or any(sign in told for sign in signs)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from snnguard import networks
 from snnguard.attacks import PGD, InputGradient, predict
+from snnguard.attacks.aim import Aim
 from snnguard.attacks.pieces import Pieces
 from snnguard.errors import OutOfMemory
 from snnguard.neurons import ASSG
@@ -65,3 +66,42 @@ def test_attacks_and_predictions_do_not_notice(rule: Any) -> None:
     attack = PGD(steps=4, early_stop=True, gradient=InputGradient(rule=rule))
     large, little = (attack(net, x, y, threat=Linf(eps=0.1), seed=0) for net in (model, small))
     assert torch.equal(large, little)
+
+
+class _FullAtTheEnd(nn.Module):
+    """Memory ends in the last layer: those before have done their work, and may have remembered it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        logits = self.model(x)
+        if len(x) > 3:
+            raise RuntimeError("CUDA out of memory")
+        return logits
+
+
+def test_what_a_failed_attempt_remembered_is_forgotten() -> None:
+    model = networks.build("vgg4-tiny", image_shape=(1, 8, 8), steps=3, seed=0).eval().double()
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gradient, found = InputGradient(rule=ASSG()), []
+    for net in (model, _FullAtTheEnd(model).eval()):
+        ask = gradient.begin(net, len(x))
+        for rows in (None, torch.tensor([0, 2, 3, 5, 7]), None):
+            given = x if rows is None else x[rows]
+            ascent = ask(given, Aim(torch.zeros(len(given), dtype=torch.long)), rows)
+        found.append(ascent.gradient)
+    assert torch.equal(*found)
+
+
+def test_a_network_in_training_is_not_split() -> None:
+    model = networks.build("vgg4-tiny", image_shape=(1, 8, 8), steps=3, seed=0).train()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        InputGradient()(_FullAtTheEnd(model).train(), torch.rand(8, 1, 8, 8), torch.zeros(8, dtype=torch.long))
+
+
+def test_no_images_are_no_problem() -> None:
+    model = networks.build("vgg4-tiny", image_shape=(1, 8, 8), steps=3, seed=0).eval()
+    assert predict(model, torch.zeros(0, 1, 8, 8)).shape == (0, 10)
+    assert InputGradient()(model, torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.long)).gradient.shape == (0, 1, 8, 8)

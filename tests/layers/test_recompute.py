@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from snnguard import networks, rng
-from snnguard.layers import watching
-from snnguard.neurons import LIF, MembraneNoise, Watch, neurons_of
+from snnguard.layers import recomputed, watching
+from snnguard.neurons import LIF, MembraneNoise, StraightThrough, Watch, neurons_of, use_rule
 
 NOISY = LIF(traits=(MembraneNoise(sigma=0.3),))
 
@@ -47,7 +47,7 @@ from snnguard import bench, networks
 torch.set_num_threads(1)
 model = networks.build("vgg11", image_shape=(3, 32, 32), steps=8, seed=0).train()
 model.recompute = sys.argv[1] == "True"
-x = torch.rand(8, 3, 32, 32)
+x = torch.rand(16, 3, 32, 32)
 print(bench.peak_memory(lambda: model(x).sum().backward()))
 """
 
@@ -61,3 +61,28 @@ def test_less_memory_is_held() -> None:
             pytest.skip("no /proc here, or it must not be written to")
         peaks.append(int(done.stdout))
     assert peaks[0] - peaks[1] > 50 * 2**20
+
+
+class _Doubling(nn.Sequential):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_body_with_a_mind_of_its_own_is_one_block() -> None:
+    x, calls = torch.rand(2, 3, requires_grad=True), []
+    own, hooked = _Doubling(nn.Linear(3, 3), nn.Linear(3, 3)), nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    hooked.register_forward_hook(lambda *_: calls.append(1))
+    for body in (own, hooked):
+        assert torch.equal(recomputed(body, x), body(x))
+    assert len(calls) == 2
+
+
+def test_the_rule_of_the_forward_pass_is_that_of_the_second() -> None:
+    neuron, x = LIF().build(steps=3), torch.rand(3, 2, 5, requires_grad=True)
+    found = []
+    for run in (nn.Sequential.__call__, recomputed):
+        with use_rule(neuron, StraightThrough()):
+            out = run(nn.Sequential(neuron), x)
+        found.append(torch.autograd.grad(out.sum(), x)[0])
+    assert torch.equal(found[0], torch.ones_like(x))
+    assert torch.equal(found[0], found[1])

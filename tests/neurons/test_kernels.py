@@ -405,3 +405,59 @@ def test_noise_without_a_compiler_is_known_by_its_seed(monkeypatch: pytest.Monke
     assert not torch.equal(one, other)
     assert one.shape == (3, 20, 30)
     assert 0.4 < float(one.std()) < 0.6
+
+
+ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "transposed images": lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2),
+    "samples inside": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
+    "tokens": lambda x: x.flatten(-2).transpose(-1, -2).contiguous().transpose(-1, -2),
+    "features first": lambda x: x.flatten(2).transpose(1, 2).contiguous().transpose(1, 2),
+    "channels last in 3-D": lambda x: x[..., None].permute(0, 1, 3, 4, 5, 2).contiguous().permute(0, 1, 5, 2, 3, 4),
+    "every other": lambda x: x.repeat_interleave(2, -1)[..., ::2],
+}
+
+
+@backends
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_any_memory_order_gives_the_same(backend: Any, order: Callable[[Tensor], Tensor]) -> None:
+    current = order(random(0, 4, 3, 6, 4, 5) + 0.3)
+    options = {
+        "steps": 4, "decay": 0.9, "threshold": 1.0, "reset": "zero", "detach_reset": False, "surrogate": Triangle(),
+        "watch": Watch(moments=True, bands=(0.4,), potential=True),
+    }  # fmt: skip
+    found = []
+    for one in (unroll, backend):
+        x = current.detach().requires_grad_()
+        spikes, seen = one(x, **options)
+        weight = random(7, seen.var.shape[1], 4)
+        # Transposed, so that the gradient of the variance arrives as no kernel would lay it out.
+        found.append(
+            (spikes, seen.mean, seen.var, torch.autograd.grad(loss(spikes, seen) + (seen.var.t() * weight).sum(), x)[0])
+        )
+    for reference, kernel in zip(*found, strict=True):
+        assert torch.allclose(reference, kernel, rtol=1e-10, atol=1e-10)
+
+
+@backends
+def test_inference_mode_and_other_default_devices_do_no_harm(backend: Any) -> None:
+    current = random(0, 4, 3, 6).float()
+    options = {"steps": 4, "decay": 0.9, "threshold": 1.0, "reset": "zero", "detach_reset": False, "surrogate": Triangle()}
+    wanted = backend(current, **options)[0]
+    with torch.inference_mode():
+        assert torch.equal(backend(current, **options)[0], wanted)
+    with torch.device("meta"):
+        spikes, seen = backend(current, watch=Watch(moments=True, bands=(0.1,)), **options)
+    assert torch.equal(spikes, wanted)
+    assert seen.mean.device.type == "cpu"
+
+
+def test_a_compiler_that_does_not_run_is_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    broken = tmp_path / "cc"
+    broken.write_bytes(b"\x00 no program")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    library.cache_clear()
+    try:
+        assert library() is None
+    finally:
+        library.cache_clear()

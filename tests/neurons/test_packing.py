@@ -44,7 +44,14 @@ def test_what_comes_back_is_what_was_kept(dtype: torch.dtype, shape: tuple[int, 
 def test_only_whole_untouched_trains_are_packed() -> None:
     given = spikes(4, 3, 8)
     assert _pack(given[1]) is not None
-    for other in (given[1], given * 2, torch.ones(3), given.double()):
+    for other in (
+        given[1],
+        given * 2,
+        torch.ones(3),
+        given.double(),
+        given[-1:].expand_as(given),
+        given[:, :1].expand_as(given),
+    ):
         assert _pack(other) is other
     given.mul_(2)
     assert _pack(given) is given
@@ -77,3 +84,13 @@ def test_the_input_of_a_layer_does_not_outlive_the_forward_pass() -> None:
         gc.collect()
         assert (alive[-1]() is None) == (block is packed_spikes)
         out.sum().backward()
+
+
+@needs_a_compiler
+def test_a_step_that_is_repeated_is_not_taken_for_the_whole_train() -> None:
+    given = spikes(4, 3, 8)
+    weight = torch.ones(4, 3, 8, requires_grad=True)
+    with packed_spikes():
+        out = weight * given[-1:].expand_as(given)
+    (gradient,) = torch.autograd.grad(out.sum(), weight)
+    assert torch.equal(gradient, given[-1:].expand_as(given))

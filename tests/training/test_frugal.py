@@ -9,7 +9,7 @@ import torch
 
 from snnguard import networks
 from snnguard.data import fake
-from snnguard.defenses import TGO, Stack
+from snnguard.defenses import AWP, MPDSGR, TGO, AdversarialTraining, Defense, Stack, awp
 from snnguard.errors import OutOfMemory
 from snnguard.training import SGD, Training, fit
 from snnguard.training.fit import Loop
@@ -32,8 +32,8 @@ def small_machine(monkeypatch: pytest.MonkeyPatch, *, failing: int, forever: boo
         yield calls
 
 
-def trained(monkeypatch: pytest.MonkeyPatch, *, failing: int = 0, forever: bool = False) -> Any:
-    data, defense = fake(train=32, validation=8, test=8), Stack((TGO(),))
+def trained(monkeypatch: pytest.MonkeyPatch, defense: Defense = TGO(), *, failing: int = 0, forever: bool = False) -> Any:  # noqa: B008
+    data = fake(train=32, validation=8, test=8)
     network = defense.design(networks.Network(name="vgg5-slim", steps=2))
     model = networks.construct(network, classes=10, image_shape=data.image_shape, mean=data.mean, std=data.std)
     training = Training(epochs=2, batch_size=8, optimiser=SGD(learning_rate=0.05), device="cpu")
@@ -42,11 +42,12 @@ def trained(monkeypatch: pytest.MonkeyPatch, *, failing: int = 0, forever: bool 
     return model, calls[0]
 
 
+@pytest.mark.parametrize("defense", [TGO(), Stack((AdversarialTraining(), MPDSGR()))], ids=["noise", "crafting"])
 def test_a_step_that_does_not_fit_is_made_again_and_changes_no_bit(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    defense: Defense, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain, calls = trained(monkeypatch)
-    rescued, again = trained(monkeypatch, failing=3)
+    plain, calls = trained(monkeypatch, defense)
+    rescued, again = trained(monkeypatch, defense, failing=3)
     assert again == calls + 1
     assert rescued.recompute
     assert not plain.recompute
@@ -67,3 +68,20 @@ def test_other_errors_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Loop, "_descend", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         trained(monkeypatch)
+
+
+def test_memory_may_end_anywhere_before_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, _ = trained(monkeypatch, AWP())
+    original, calls = awp.weight_gradient, [0]
+
+    def full(*a: Any, **k: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(*a, **k)
+
+    monkeypatch.setattr(awp, "weight_gradient", full)
+    rescued, _ = trained(monkeypatch, AWP())
+    assert rescued.recompute
+    for one, other in zip(plain.state_dict().values(), rescued.state_dict().values(), strict=True):
+        assert torch.equal(one, other)

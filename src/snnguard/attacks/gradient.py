@@ -64,14 +64,21 @@ class Gradients:
             here = torch.arange(len(x), device=x.device)[piece]
             return self._averaged(x[piece], aim[here], here if rows is None else rows[piece])
 
+        if isinstance(self.model, torch.nn.Module) and any(module.training for module in self.model.modules()):
+            return work(slice(0, len(x)))  # where samples share their statistics there is no smaller piece
         parts = self.pieces(len(x), work)
         return parts[0] if len(parts) == 1 else Ascent(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _averaged(self, x: Tensor, aim: Aim, rows: Tensor | None) -> Ascent:
         total: Ascent | None = None
-        for draw in range(self.settings.draws):
-            one = self._once(x, aim, self.memory.about(rows, learns=draw == 0))
-            total = one if total is None else Ascent(*(a + b for a, b in zip(total, one, strict=True)))
+        remembered = self.memory.remembered()
+        try:
+            for draw in range(self.settings.draws):
+                one = self._once(x, aim, self.memory.about(rows, learns=draw == 0))
+                total = one if total is None else Ascent(*(a + b for a, b in zip(total, one, strict=True)))
+        except BaseException:
+            self.memory.go_back_to(remembered)
+            raise
         assert total is not None
         return total if self.settings.draws == 1 else Ascent(*(part / self.settings.draws for part in total))
 

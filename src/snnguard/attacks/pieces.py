@@ -1,4 +1,7 @@
-"""Work on a batch in as few pieces as memory allows. Samples do not know each other, so the pieces change no number."""
+"""Work on a batch in as few pieces as memory allows.
+
+Samples do not know each other, so the pieces change no number, except of a random model, which draws in another order.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,7 +20,12 @@ class Pieces:
         self.most = most
 
     def __call__(self, count: int, work: Callable[[slice], T]) -> list[T]:
-        """`work` on consecutive slices of `count` samples. Raises `OutOfMemory` if not even one sample fits."""
+        """`work` on consecutive slices of `count` samples, of none on one empty slice.
+
+        `work` leaves nothing behind where it fails. Raises `OutOfMemory` if not even one sample fits.
+        """
+        if count == 0:
+            return [work(slice(0, 0))]
         done: list[T] = []
         first = 0
         while first < count:

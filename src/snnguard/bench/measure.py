@@ -27,6 +27,8 @@ def wait() -> None:
     """Until the device has done what it was asked to."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    if torch.backends.mps.is_available():
+        torch.mps.synchronize()
 
 
 def ratio(seconds: list[float], to: list[float]) -> float:

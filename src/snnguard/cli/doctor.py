@@ -11,7 +11,7 @@ from rich.table import Table
 from snnguard import rng
 from snnguard.cache import folder
 from snnguard.neurons import Watch, unroll
-from snnguard.neurons.kernels import run, with_triton
+from snnguard.neurons.kernels import run, triton_works
 from snnguard.neurons.kernels.build import find_compiler, library
 from snnguard.neurons.surrogate import Triangle
 from snnguard.training import resolve_device
@@ -41,13 +41,13 @@ def doctor() -> None:
 
 def kernel_name(device: torch.device) -> str:
     """The backend that neurons run on here, and why it is not a faster one."""
-    if device.type == "cuda" and with_triton():
+    if device.type == "cuda" and triton_works(torch.device("cuda", torch.cuda.current_device())):
         return "Triton"
     if device.type == "cpu" and library() is not None:
         return f"compiled C ({' '.join(find_compiler() or ())}), kept in {folder('kernels')}"
     if os.environ.get("SNNGUARD_KERNEL") == "torch":
         return "PyTorch operations (SNNGUARD_KERNEL=torch)"
-    missing = {"cuda": "Triton is not installed", "cpu": "no C compiler was found, or it failed; set CC"}
+    missing = {"cuda": "Triton is not installed, or does not work", "cpu": "no C compiler was found, or it failed; set CC"}
     return f"PyTorch operations, several times slower: {missing.get(device.type, 'nothing faster for this device')}"
 
 

@@ -10,14 +10,16 @@ from contextlib import contextmanager, nullcontext
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from snnguard.neurons import Neuron, Watch, neurons_of
+from snnguard.neurons import GradientRule, Neuron, Watch, neurons_of
 
 from .statistics import untracked
 
 
 def recomputed(body: nn.Module, x: Tensor) -> Tensor:
     """`body(x)`; of a sequence of n layers about sqrt(n) inputs are kept (Chen 2016), of any other body only its own."""
-    layers = list(body) if isinstance(body, nn.Sequential) else [body]
+    # A subclass may do something else with its layers, and a hook wants to see all of it.
+    plain = type(body) is nn.Sequential and not (body._forward_hooks or body._forward_pre_hooks)
+    layers = list(body) if plain else [body]  # type: ignore[call-overload]
     size = max(1, round(math.sqrt(len(layers))))
     for first in range(0, len(layers), size):
         x = _forgetting(nn.Sequential(*layers[first : first + size]), x)
@@ -26,7 +28,8 @@ def recomputed(body: nn.Module, x: Tensor) -> Tensor:
 
 def _forgetting(block: nn.Module, x: Tensor) -> Tensor:
     neurons = neurons_of(block).values()
-    watched = [(neuron, neuron.watch) for neuron in neurons]  # by the backward pass nobody may be watching any more
+    # By the backward pass nobody may be watching any more, and another rule may be in place.
+    watched = [(neuron, neuron.watch, neuron.rule) for neuron in neurons]
     out: Tensor = checkpoint(
         block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _again(block, watched))
     )  # fmt: skip
@@ -34,14 +37,14 @@ def _forgetting(block: nn.Module, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _again(block: nn.Module, watched: list[tuple[Neuron, Watch | None]]) -> Iterator[None]:
+def _again(block: nn.Module, watched: list[tuple[Neuron, Watch | None, GradientRule | None]]) -> Iterator[None]:
     """The second pass: as the first, but nothing is recorded."""
-    now = [(neuron.watch, neuron.seen) for neuron, _ in watched]
+    now = [(neuron.watch, neuron.rule, neuron.seen) for neuron, _, _ in watched]
     with untracked(block):
         try:
-            for neuron, watch in watched:
-                neuron.watch, neuron.seen = watch, []
+            for neuron, watch, rule in watched:
+                neuron.watch, neuron.rule, neuron.seen = watch, rule, []
             yield
         finally:
-            for (neuron, _), (watch, seen) in zip(watched, now, strict=True):
-                neuron.watch, neuron.seen = watch, seen
+            for (neuron, _, _), (watch, rule, seen) in zip(watched, now, strict=True):
+                neuron.watch, neuron.rule, neuron.seen = watch, rule, seen

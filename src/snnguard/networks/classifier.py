@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from snnguard.encoders import Encoder
 from snnguard.errors import InvalidInput
 from snnguard.layers import Normalize, recomputed
-from snnguard.neurons import has_one_slice, neurons_of, packed_spikes, through_one_slice
+from snnguard.neurons import neurons_of, packed_spikes
+
+from .slices import has_one_slice, through_one_slice
 
 
 @final
@@ -42,7 +44,7 @@ class SpikingClassifier(nn.Module):
         if self.input_noise:
             images = images + self.input_noise * torch.randn_like(images[0])
         frames = self.encoder.encode(images, steps=self.steps, normalize=self.normalize)
-        if has_one_slice(self):
+        if has_one_slice(self.body):
             return through_one_slice(self.body, frames)
         learns = self.training and torch.is_grad_enabled()
         with packed_spikes() if learns else nullcontext():

@@ -14,6 +14,8 @@ BRANCH_ALPHA = 1 / math.sqrt(2)
 class BasicBlock(nn.Module):
     """conv-norm-neuron-conv-norm, merged with the skip, then a neuron. SOURCE: Zheng 2021."""
 
+    affine_between_neurons = True
+
     def __init__(self, plan: Plan, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.first = OverTime(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), plan.norm(outputs))

@@ -14,6 +14,8 @@ def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Mo
 class PreActivationBlock(nn.Module):
     """norm-neuron-conv-norm-neuron-conv. Where the shape changes, the skip is a 1x1 convolution of the activated input."""
 
+    affine_between_neurons = True
+
     def __init__(self, plan: Plan, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.norm1, self.neuron1 = OverTime(plan.norm(inputs)), plan.neuron()

@@ -17,7 +17,6 @@ from .pdsg import PDSG
 from .rectifier import MembraneRectifier
 from .rule import BPTT, FiredMask, GradientRule, RateGradient, SlopeRule, StraightThrough
 from .sampled import SampledFiring
-from .slices import has_one_slice, through_one_slice
 from .surrogate import ATan, Dspike, Exponential, Gaussian, Rectangular, Sigmoid, SuperSpike, Surrogate, Triangle
 from .temperature import DspikeFiring
 from .trait import Firing, Mechanism, Slot, Trait, is_unsettled, settled, unsettled
@@ -65,7 +64,6 @@ __all__ = [
     "Watch",
     "dlif",
     "fused",
-    "has_one_slice",
     "is_unsettled",
     "lif",
     "mechanisms_of",
@@ -76,7 +74,6 @@ __all__ = [
     "plif",
     "settled",
     "straight_through",
-    "through_one_slice",
     "unroll",
     "unsettled",
     "use_rule",

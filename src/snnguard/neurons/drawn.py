@@ -23,10 +23,16 @@ class Noise(NamedTuple):
 
 
 def over_time(current: Tensor, steps: int, *, dtype: torch.dtype | None = None) -> Tensor:
-    """An empty [T, N, *F] whose time steps have the memory order of one step of `current`."""
+    """An empty [T, N, *F] whose time steps are in a row in memory, channels last where one step of `current` is, and else as
+    they are counted."""
     one = current[0]
-    dense = torch.empty_like(one).stride()
-    return torch.empty_strided((steps, *one.shape), (one.numel(), *dense), dtype=dtype or one.dtype, device=one.device)
+    kind = dtype or one.dtype
+    if one.ndim == 4 and one.is_contiguous(memory_format=torch.channels_last) and not one.is_contiguous():
+        _, channels, height, width = one.shape
+        row = width * channels
+        strides = (one.numel(), height * row, 1, row, channels)
+        return torch.empty_strided((steps, *one.shape), strides, dtype=kind, device=one.device)
+    return torch.empty((steps, *one.shape), dtype=kind, device=one.device)
 
 
 def drawn(sampler: Callable[..., Tensor], current: Tensor, steps: int) -> Tensor:

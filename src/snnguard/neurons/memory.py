@@ -49,7 +49,15 @@ class Memory:
         if self.rows is None:
             self._kept[name] = value
             return
-        if name not in self._kept:
-            # Indexed, not made anew, to have the memory order of `value`.
-            self._kept[name] = value[:, [0] * self.size].fill_(start)
-        self._kept[name][:, self.rows] = value
+        # Indexed, not made anew, to have the memory order of `value`; a copy, so that what was remembered can be gone back to.
+        kept = self._kept[name].clone() if name in self._kept else value[:, [0] * self.size].fill_(start)
+        kept[:, self.rows] = value
+        self._kept[name] = kept
+
+    def remembered(self) -> dict[str, Tensor]:
+        """All that is kept, to be given to `go_back_to`."""
+        return dict(self._kept)
+
+    def go_back_to(self, remembered: dict[str, Tensor]) -> None:
+        """Forgets what was kept since."""
+        self._kept = dict(remembered)

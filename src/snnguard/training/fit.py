@@ -150,9 +150,30 @@ class Loop:
     def step(self) -> Line:
         """One optimiser step, in the order of the hooks."""
         began = time.perf_counter()
-        index, defense, model = self.progress.step, self.defense, self.model
+        index = self.progress.step
         seed = rng.derive(self.seed, "step", index)
         rate = self._set_learning_rate(index)
+        step, batch, logits, main, penalties = with_less_memory(self.model, partial(self._gradients, index, seed))
+        with rng.scope(rng.derive(seed, "update")):
+            if self.training.clip_norm:
+                norm = self.fabric.clip_gradients(
+                    self.wrapped, self.optimiser, max_norm=self.training.clip_norm, error_if_nonfinite=False
+                )
+                if norm is not None and not torch.isfinite(norm):
+                    raise Diverged(f"the gradient is not finite at step {index}; lower the learning rate")
+            self.optimiser.step()
+            self.defense.constrain(self.model, step)
+        self.progress.step += 1
+        line = {"loss": main.item(), "train_accuracy": (logits.argmax(1) == hard(batch.y)).float().mean().item()}
+        line |= {f"penalty.{name}": value.item() for name, value in penalties.items()}
+        for name, value in line.items():
+            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
+        self.progress.seconds += time.perf_counter() - began
+        return line | {"learning_rate": rate}
+
+    def _gradients(self, index: int, seed: int) -> tuple[Step, Batch, Tensor, Tensor, Mapping[str, Tensor]]:
+        """From the images to the gradients, which are left in the parameters. A second call gives the same."""
+        defense, model = self.defense, self.model
         with rng.scope(seed):
             model.train()
             x, y = self._batch(index, seed)
@@ -162,25 +183,11 @@ class Loop:
                 defense.prepare(model, batch, step)
                 batch = defense.batch(model, batch, step)
             with defense.around(model, batch, step):
-                step, logits, main, penalties = with_less_memory(model, partial(self._descend, batch, step))
-            if self.training.clip_norm:
-                norm = self.fabric.clip_gradients(
-                    self.wrapped, self.optimiser, max_norm=self.training.clip_norm, error_if_nonfinite=False
-                )
-                if norm is not None and not torch.isfinite(norm):
-                    raise Diverged(f"the gradient is not finite at step {index}; lower the learning rate")
-            self.optimiser.step()
-            defense.constrain(model, step)
-        self.progress.step += 1
-        line = {"loss": main.item(), "train_accuracy": (logits.argmax(1) == hard(batch.y)).float().mean().item()}
-        line |= {f"penalty.{name}": value.item() for name, value in penalties.items()}
-        for name, value in line.items():
-            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
-        self.progress.seconds += time.perf_counter() - began
-        return line | {"learning_rate": rate}
+                step, logits, main, penalties = self._descend(batch, step)
+        return step, batch, logits, main, penalties
 
     def _descend(self, batch: Batch, step: Step) -> tuple[Step, Tensor, Tensor, Mapping[str, Tensor]]:
-        """Forward and backward: the step with its membranes, logits, main loss and penalties; gradients in the parameters."""
+        """Forward and backward: the step with its membranes, logits, main loss and penalties."""
         defense, model = self.defense, self.model
         with watching(model, defense.watch) as seen:
             logits = self.wrapped(self._laid_out(batch.x))

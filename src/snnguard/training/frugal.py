@@ -14,16 +14,17 @@ log = logging.getLogger(__name__)
 
 
 def with_less_memory(model: nn.Module, work: Callable[[], T]) -> T:
-    """`work()`, a forward and a backward pass; where it does not fit, `model.recompute` is turned on and it starts anew.
+    """`work()`, all of a training step that comes before the update; where it does not fit, `model.recompute` is turned on
+    and it starts anew.
 
-    Random numbers and statistics begin where they began, so the numbers are those of a machine with more memory. Raises
-    `OutOfMemory` where that does not fit either, or where the model cannot recompute.
+    `work` seeds itself and leaves nothing behind but gradients and buffers of the model, which are put back, so the numbers
+    are those of a machine with more memory. Raises `OutOfMemory` where that does not fit either, or where the model cannot
+    recompute.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    generators = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
         return work()
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OutOfMemory) as error:
         if not out_of_memory(error):
             raise
         if getattr(model, "recompute", True):
@@ -34,12 +35,9 @@ def with_less_memory(model: nn.Module, work: Callable[[], T]) -> T:
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
-    torch.set_rng_state(generators[0])
-    if generators[1]:
-        torch.cuda.set_rng_state_all(generators[1])
     try:
         return work()
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OutOfMemory) as error:
         if not out_of_memory(error):
             raise
         raise _too_large(error) from error

@@ -3,6 +3,7 @@
 `run` chooses: native.c, compiled at first use, on the CPU; Triton on CUDA; PyTorch operations for everything else.
 """
 
+import logging
 import os
 from functools import cache
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from snnguard.neurons.drawn import Noise
+from snnguard.neurons.surrogate import Triangle
 from snnguard.neurons.watch import Membrane
 
 from . import native as _native
@@ -20,13 +22,25 @@ from .native import native
 from .noise import as_tensor
 from .packing import packed_spikes
 
+log = logging.getLogger(__name__)
+ONE: dict[str, Any] = {"decay": 1.0, "threshold": 1.0, "reset": "zero", "detach_reset": False}
+
 __all__ = ["as_tensor", "fused", "native", "packed_spikes", "run"]
 
 
 @cache
-def with_triton() -> bool:
-    """Whether Triton is installed; `SNNGUARD_KERNEL=torch` in the environment forgoes it."""
-    return find_spec("triton") is not None and os.environ.get("SNNGUARD_KERNEL") != "torch"
+def triton_works(device: torch.device) -> bool:
+    """Whether Triton is there and can run a kernel on this device; `SNNGUARD_KERNEL=torch` in the environment forgoes it."""
+    if find_spec("triton") is None or os.environ.get("SNNGUARD_KERNEL") == "torch":
+        return False
+    try:
+        from . import gpu
+
+        gpu.gpu(torch.zeros(1, 1, 1, device=device), steps=1, surrogate=Triangle(), **ONE)
+    except Exception as error:  # whatever it is (no compiler, a GPU that is too old): there is another way
+        log.warning("Triton does not work on %s (%s): the neurons run on PyTorch operations", device, error)
+        return False
+    return True
 
 
 def run(
@@ -37,7 +51,7 @@ def run(
     The membrane of a current in half precision is float32; its spikes may come back in either. `noise` is not yet in the
     current.
     """
-    if current.is_cuda and with_triton():
+    if current.is_cuda and triton_works(current.device):
         from . import gpu  # only here: Triton need not be installed
 
         if gpu.takes(current, surrogate=call["surrogate"], leak=leak):

@@ -54,15 +54,15 @@ def library() -> ctypes.CDLL | None:
     if compiler is None:
         log.info("no C compiler was found (CC, cc, gcc, clang): the neurons run on PyTorch operations")
         return None
-    path = folder("kernels") / f"native-{_digest(compiler)}.so"
     try:
+        path = folder("kernels") / f"native-{_digest(compiler)}.so"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock")):
                 if not path.exists():
                     compile_to(path, compiler)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # no home, no locks, no compiler that works
         log.warning("the neuron kernel could not be built (%s): the neurons run on PyTorch operations", error)
         return None
 

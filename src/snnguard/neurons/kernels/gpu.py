@@ -96,11 +96,12 @@ class _GPU(torch.autograd.Function):
         hinges = current.new_zeros(*tiles.grid, steps, len(watch.bands), dtype=precise)
         bands = torch.tensor(watch.bands, dtype=precise, device=current.device)
         if spikes.numel():
-            _forward[tiles.grid](
-                current, noise if noise is not None else current, spikes, middle, squares, bands, hinges, potential,
-                tiles.places, tiles.channels, tiles.inner, NOISY=noise is not None, MOMENTS=watch.moments,
-                POTENTIAL=watch.potential, ROWS=tiles.rows, COLUMNS=tiles.columns, **setting.constants(len(current)),
-            )  # fmt: skip
+            with torch.cuda.device_of(current):
+                _forward[tiles.grid](
+                    current, noise if noise is not None else current, spikes, middle, squares, bands, hinges, potential,
+                    tiles.places, tiles.channels, tiles.inner, NOISY=noise is not None, MOMENTS=watch.moments,
+                    POTENTIAL=watch.potential, ROWS=tiles.rows, COLUMNS=tiles.columns, **setting.constants(len(current)),
+                )  # fmt: skip
         mean, var = _merged(middle, squares, tiles) if watch.moments else (middle, squares)
         ctx.save_for_backward(current, noise, mean)
         ctx.setting = setting
@@ -135,13 +136,15 @@ class _GPU(torch.autograd.Function):
             weights = (g_hinge / max(scratch.numel(), 1)).contiguous()
         g_potential = g_potential if watch.potential else None
         if scratch.numel():
-            _backward[tiles.grid](
-                current, current if noise is None else noise, current if g_spikes is None else dense(g_spikes, scratch),
-                constant, slope, bands, weights, current if g_potential is None else dense(g_potential, scratch), scratch, out,
-                tiles.places, tiles.channels, tiles.inner, NOISY=noise is not None, SPIKES=g_spikes is not None,
-                MOMENTS=moments, POTENTIAL=g_potential is not None, ROWS=tiles.rows, COLUMNS=tiles.columns,
-                **(setting.constants(len(current)) | setting.slope() | ({} if hinge else {"BANDS": 0})),
-            )  # fmt: skip
+            with torch.cuda.device_of(current):
+                _backward[tiles.grid](
+                    current, current if noise is None else noise, current if g_spikes is None else dense(g_spikes, scratch),
+                    constant, slope, bands, weights, current if g_potential is None else dense(g_potential, scratch), scratch,
+                    out,
+                    tiles.places, tiles.channels, tiles.inner, NOISY=noise is not None, SPIKES=g_spikes is not None,
+                    MOMENTS=moments, POTENTIAL=g_potential is not None, ROWS=tiles.rows, COLUMNS=tiles.columns,
+                    **(setting.constants(len(current)) | setting.slope() | ({} if hinge else {"BANDS": 0})),
+                )  # fmt: skip
         return out, None, None
 
 
@@ -212,7 +215,7 @@ def _forward(
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     inside = (row < places) & (column < channels)
     at = (row // inner).to(tl.int64) * channels * inner + column * inner + row % inner
-    step = places.to(tl.int64) * channels
+    step = tl.cast(places, tl.int64) * channels
     precise = middle.dtype.element_ty
     count = tl.minimum(places - tl.program_id(0) * ROWS, ROWS).to(precise)
     v = tl.zeros((ROWS, COLUMNS), precise)
@@ -252,7 +255,7 @@ def _backward(
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     inside = (row < places) & (column < channels)
     at = (row // inner).to(tl.int64) * channels * inner + column * inner + row % inner
-    step = places.to(tl.int64) * channels
+    step = tl.cast(places, tl.int64) * channels
     precise = scratch.dtype.element_ty
     v = tl.zeros((ROWS, COLUMNS), precise)
     for t in range(STEPS):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from snnguard.errors import SNNGuardError
+from snnguard.errors import OutOfMemory
 from snnguard.neurons.drawn import Noise, over_time
 from snnguard.neurons.dynamics import Reset
 from snnguard.neurons.surrogate import (
@@ -111,10 +111,10 @@ class _Native(torch.autograd.Function):
         current = dense(current, spikes)
         c = setting.for_c(spikes[0], len(current))
         precise = torch.float64 if current.dtype == torch.float64 else torch.float32
-        moments = torch.empty(2, steps if watch.moments else 0, c.channels, dtype=torch.float64)
-        hinges = torch.zeros(len(watch.bands), dtype=torch.float64)
+        moments = torch.empty(2, steps if watch.moments else 0, c.channels, dtype=torch.float64, device=current.device)
+        hinges = torch.zeros(len(watch.bands), dtype=torch.float64, device=current.device)
         potential = torch.empty_like(spikes, dtype=precise) if watch.potential else current.new_zeros(0)
-        bands = torch.tensor(watch.bands, dtype=torch.float64)
+        bands = torch.tensor(watch.bands, dtype=torch.float64, device=current.device)
         _call(
             "forward", current, c, current, spikes, moments[0], moments[1], bands, hinges,
             potential if watch.potential else None,
@@ -148,7 +148,7 @@ class _Native(torch.autograd.Function):
             weights = (g_hinge.double() / every.numel()).contiguous()
         else:
             c.bands = 0
-        bands = torch.tensor(setting.watch.bands, dtype=torch.float64)
+        bands = torch.tensor(setting.watch.bands, dtype=torch.float64, device=current.device)
         g_potential = g_potential if setting.watch.potential else None
         _call(
             "backward", current, c, current, None if g_spikes is None else dense(g_spikes, every),
@@ -159,10 +159,11 @@ class _Native(torch.autograd.Function):
 
 def _call(name: str, current: Tensor, setting: Setting, *tensors: Tensor | None) -> None:
     """Calls the function of native.c for the type of `current`; None is a null pointer."""
+    assert all(tensor is None or tensor.device.type == "cpu" for tensor in tensors)
     pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
     found = library()
     assert found is not None
     if setting.outer * setting.channels * setting.inner == 0:
         return
     if getattr(found, f"{name}_{TYPES[current.dtype]}")(ctypes.byref(setting), *pointers):
-        raise SNNGuardError(f"no memory was left for a layer of shape {tuple(current.shape)}; use smaller batches")
+        raise OutOfMemory(f"no memory was left for a layer of shape {tuple(current.shape)}; use smaller batches")

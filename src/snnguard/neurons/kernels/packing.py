@@ -33,25 +33,37 @@ def packed_spikes() -> Iterator[None]:
 
 def mark(spikes: Tensor) -> None:
     """Says that a dense tensor that lies in the CPU's memory holds nothing but 0 and 1, as long as nobody writes to it."""
-    spikes.holds_spikes = spikes._version  # type: ignore[attr-defined]
+    if not spikes.is_inference():  # those have no version, and never a graph
+        spikes.holds_spikes = spikes._version  # type: ignore[attr-defined]
 
 
 def _pack(x: Tensor) -> Tensor | _Packed:
     whole = x if x._base is None else x._base
-    if getattr(whole, "holds_spikes", None) != whole._version or x.numel() != whole.numel() or x.dtype != whole.dtype:
+    marked: int | None = getattr(whole, "holds_spikes", None)
+    if marked is None or marked != whole._version or x.dtype != whole.dtype or not _same_elements(x, whole):
         return x
     bits: Tensor | None = getattr(whole, "bits", None)
     if bits is None:
-        bits = torch.empty((x.numel() + 7) // 8, dtype=torch.uint8)
+        bits = torch.empty((x.numel() + 7) // 8, dtype=torch.uint8, device=x.device)
         _call("pack", whole, bits, whole.dtype, whole.numel())
         whole.bits = bits  # type: ignore[attr-defined]
     return _Packed(bits, x.dtype, x.shape, x.stride())
 
 
+def _same_elements(x: Tensor, whole: Tensor) -> bool:
+    """Whether `x` is `whole` in another order or shape: dense from the same place, and not one part of it repeated."""
+    step = 1
+    for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return x.data_ptr() == whole.data_ptr() and x.numel() == whole.numel() > 0
+
+
 def _unpack(kept: Tensor | _Packed) -> Tensor:
     if isinstance(kept, Tensor):
         return kept
-    x = torch.empty_strided(kept.shape, kept.stride, dtype=kept.dtype)
+    x = torch.empty_strided(kept.shape, kept.stride, dtype=kept.dtype, device=kept.bits.device)
     _call("unpack", kept.bits, x, kept.dtype, x.numel())
     return x
 

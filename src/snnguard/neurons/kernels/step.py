@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 def shape(step: Tensor) -> tuple[int, int, int]:
-    """One dense time step [N, C, *F] as [outer, channels, inner]; `inner` is 1 where channels come last in memory."""
+    """One time step [N, C, *F] as [outer, channels, inner], in one of the memory orders of `drawn.over_time`.
+
+    `inner` is 1 where channels come last in memory.
+    """
     if step.ndim < 2:
         return step.numel(), 1, 1
     channels = step.shape[1]
@@ -31,6 +34,7 @@ def moment_slopes(
 
     d(mean)/du = 1/n and d(var)/du = 2 (u - mean(u)) / n, with n = `count` elements; `mean` is of u - threshold.
     """
-    slope = torch.zeros_like(mean) if g_var is None else g_var.to(mean.dtype) * (2 / count)
+    # Contiguous, because the kernels read them as rows of channels, and what autograd hands over may be a transpose.
+    slope = torch.zeros_like(mean) if g_var is None else (g_var.to(mean.dtype) * (2 / count)).contiguous()
     constant = -slope * (mean + threshold)
-    return constant if g_mean is None else constant + g_mean.to(mean.dtype) / count, slope
+    return (constant if g_mean is None else constant + g_mean.to(mean.dtype).contiguous() / count), slope

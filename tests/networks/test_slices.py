@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snnguard import encoders, networks, rng
+from snnguard.networks.slices import has_one_slice
 from snnguard.neurons import (
     BPTT,
     HART,
@@ -19,7 +20,6 @@ from snnguard.neurons import (
     StepGain,
     StraightThrough,
     Watch,
-    has_one_slice,
     neurons_of,
     use_rule,
 )  # fmt: skip
@@ -75,29 +75,34 @@ def test_frames_and_noise_may_differ_from_step_to_step(settings: dict[str, objec
 def test_it_is_used_only_where_it_is_true() -> None:
     model = firing("vgg5-slim")
     with use_rule(model, RateGradient()):
-        assert has_one_slice(model)
+        assert has_one_slice(model.body)
         with torch.no_grad():
-            assert not has_one_slice(model)
-        for module in (model, next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))):
+            assert not has_one_slice(model.body)
+        for module in (model.body, next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))):
             module.training = True
-            assert not has_one_slice(model)
+            assert not has_one_slice(model.body)
             module.training = False
         parameter = next(model.parameters()).requires_grad_()
-        assert not has_one_slice(model)
+        assert not has_one_slice(model.body)
         parameter.requires_grad_(False)
         neuron = next(iter(neurons_of(model).values()))
         neuron.watch = Watch(moments=True)
-        assert not has_one_slice(model)
+        assert not has_one_slice(model.body)
         neuron.watch = None
         neuron.rule = BPTT()
-        assert not has_one_slice(model)
+        assert not has_one_slice(model.body)
+    for layer in (nn.MaxPool2d(2), nn.ReLU(), nn.InstanceNorm2d(3), nn.BatchNorm2d(3, track_running_stats=False)):
+        other = firing("vgg5-slim")
+        other.body.append(layer.eval().requires_grad_(False))
+        with use_rule(other, RateGradient()):
+            assert not has_one_slice(other.body)
     for rule in (BPTT(), HART(), None):
         with use_rule(model, rule) if rule else nullcontext():
-            assert not has_one_slice(model)
+            assert not has_one_slice(model.body)
     for trait in (LearnedLeak(), StepGain()):
         other = networks.build("vgg5-slim", image_shape=(3, 16, 16), neuron=LIF(traits=(trait,))).eval().requires_grad_(False)
         with use_rule(other, RateGradient()):
-            assert not has_one_slice(other)
+            assert not has_one_slice(other.body)
 
 
 def test_the_neurons_are_as_before_even_after_an_error() -> None:

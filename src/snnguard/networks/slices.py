@@ -11,27 +11,47 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .dynamics import straight_through
-from .neuron import Neuron, neurons_of
-from .noise import MembraneNoise
-from .rule import SlopeRule
+from snnguard.layers import ConvexCombination, OverTime, Sum
+from snnguard.neurons import Mechanism, MembraneNoise, Neuron, SlopeRule, neurons_of, straight_through
+
+AFFINE = (
+    nn.Conv2d,
+    nn.Linear,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.Flatten,
+    nn.Identity,
+    nn.BatchNorm2d,
+    Sum,
+    ConvexCombination,
+)
+"""Layers that are affine in eval mode, one time step like another."""
 
 
-def has_one_slice(model: nn.Module) -> bool:
-    """Whether gradients are wanted of a model in eval mode whose neurons all follow a rule without time.
+def has_one_slice(body: nn.Module) -> bool:
+    """Whether gradients are wanted of a body in eval mode whose neurons all follow a rule without time.
 
     Neurons with traits that act step by step, other than noise, which no gradient sees, do not qualify; neither do parameters
-    that ask for a gradient.
+    that ask for a gradient, nor a body with layers that are not known to be affine. An architecture's own modules say so of
+    themselves by `affine_between_neurons`.
     """
-    neurons = neurons_of(model).values()
+    neurons = neurons_of(body).values()
     return (
         torch.is_grad_enabled()
         and bool(neurons)
-        and not any(module.training for module in model.modules())
+        and not any(module.training for module in body.modules())
+        and all(_affine(module) for module in body.modules())
         and all(isinstance(neuron.rule, SlopeRule) and not neuron.watch for neuron in neurons)
         and all(isinstance(trait, MembraneNoise) for neuron in neurons for trait in neuron.settings.traits)
-        and not any(parameter.requires_grad for parameter in model.parameters())
+        and not any(parameter.requires_grad for parameter in body.parameters())
     )
+
+
+def _affine(module: nn.Module) -> bool:
+    if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
+        return False
+    known = type(module) in (nn.Sequential, nn.ModuleList, OverTime, Neuron) or isinstance(module, (*AFFINE, Mechanism))
+    return known or getattr(module, "affine_between_neurons", False)
 
 
 def through_one_slice(body: nn.Module, frames: Tensor) -> Tensor:
