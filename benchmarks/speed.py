@@ -27,7 +27,6 @@ def cases(tiny: bool) -> tuple[list[Case], list[Case]]:
     if tiny:
         return [Case(work=work, network="vgg5-slim", steps=2, batch=4) for work in ("training step", "input gradient")], []
     full = [Case(work=work, network=network) for network in NETWORKS for work in ("training step", "input gradient")]
-    full += [Case(work=work, precision="bfloat16") for work in ("training step", "input gradient")]
     steps = [Case(network="vgg11", steps=steps, batch=16) for steps in (1, 2, 4, 8, 16)]
     batches = [Case(network="vgg11", steps=4, batch=batch) for batch in (8, 32, 64)]
     return full, [*steps, *batches]
@@ -66,6 +65,8 @@ def main() -> None:
     full, growing = cases(given.tiny)
     rows = [row for case in full for row in said(bench.measure(case, rounds=given.rounds))]
     among = [one for one in bench.contestants() if one.name in PEERS]
+    half = [] if given.tiny else [Case(work=work, precision="bfloat16") for work in ("training step", "input gradient")]
+    rows += [row for case in half for row in said(bench.measure(case, rounds=given.rounds, among=among))]
     grown = [row for case in growing for row in said(bench.measure(case, rounds=given.rounds, among=among))]
     weighed = [full[0]] if given.tiny else [Case(steps=8, batch=64), *(Case(steps=steps, batch=16) for steps in (1, 4, 16))]
     memory = {str(case): bench.measure_memory(case, among=PEERS) for case in weighed}

@@ -48,13 +48,13 @@ torch.set_num_threads(1)
 model = networks.build("vgg11", image_shape=(3, 32, 32), steps=8, seed=0).train()
 model.recompute = sys.argv[1] == "True"
 x = torch.rand(16, 3, 32, 32)
-print(bench.peak_memory(lambda: model(x).sum().backward()))
+print(bench.peak_memory(lambda: model(x)))
 """
 
 
 def test_less_memory_is_held() -> None:
     peaks = []
-    for recompute in (False, True):  # each in a process of its own: memory that was given back may stay with one
+    for recompute in (False, True):  # the graph that a forward pass leaves, in a process of its own
         command = [sys.executable, "-c", MEASURED, str(recompute)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if "OSError" in done.stderr:
