@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snnguard import bench
-from snnguard.bench.contestants import ours
+from snnguard.bench.contestants import calibrated, ours
 from snnguard.bench.speed import action
 
 
@@ -16,7 +16,7 @@ def one(name: str) -> bench.Contestant:
 @pytest.mark.parametrize("training", [False, True])
 def test_the_loop_of_published_code_is_the_same_network(network: str, training: bool) -> None:
     x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    model = ours(network, steps=3, images=x)
+    model = calibrated(ours(network, steps=3), x)
     twin = one("loop").make(model, 3)
     found = []
     for net in (model, twin):

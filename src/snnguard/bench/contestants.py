@@ -43,19 +43,23 @@ def floor(network: str, *, steps: int, classes: int = 10) -> nn.Module:
     return _relu(ours(network, steps=steps, classes=classes), steps)
 
 
-def ours(network: str, *, steps: int, classes: int = 10, images: Tensor | None = None) -> nn.Module:
-    """The network of this library; with `images` [N, 3, 32, 32] its statistics are theirs, so that its neurons fire."""
+def ours(network: str, *, steps: int, classes: int = 10) -> nn.Module:
+    """The network of this library."""
     mean, std = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
     described = Network.parse({"name": network, "steps": steps})
-    model = construct(described, classes=classes, image_shape=(3, 32, 32), mean=mean, std=std)
+    return construct(described, classes=classes, image_shape=(3, 32, 32), mean=mean, std=std)
+
+
+def calibrated(model: nn.Module, images: Tensor) -> nn.Module:
+    """The model with the statistics of `images` [N, 3, 32, 32], without which a fresh network is silent in eval mode, and one
+    with the statistics of another computes with numbers that are next to zero, which is slow."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    if images is not None:
-        with torch.no_grad():
-            for norm in norms:
-                norm.momentum = 1.0
-            model.train()(images)
-            for norm in norms:
-                norm.momentum = 0.1
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = 1.0
+        model.train()(images)
+        for norm in norms:
+            norm.momentum = 0.1
     return model
 
 

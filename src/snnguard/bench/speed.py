@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from snnguard import rng
 
-from .contestants import CONTESTANTS, Contestant, contestants, ours
+from .contestants import CONTESTANTS, Contestant, calibrated, contestants, ours
 from .measure import alternate, peak_memory, ratio
 
 Work = Literal["training step", "input gradient"]
@@ -66,7 +66,7 @@ def action(contestant: Contestant, case: Case, *, device: str = "cpu") -> Callab
     """What is timed, with everything made that it needs."""
     with rng.scope(0):
         x, y = torch.rand(case.batch, 3, 32, 32), torch.randint(10, (case.batch,))
-    model = contestant.make(ours(case.network, steps=case.steps, images=x), case.steps).to(device)
+    model = calibrated(contestant.make(ours(case.network, steps=case.steps), case.steps), x).to(device)
     if contestant.channels_last:
         model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
     given, answers = x.to(device), y.to(device)
