@@ -10,6 +10,7 @@
     <!-- parity: benchmarks/parity.json -->          our attacks beside those of other libraries
     <!-- speed: benchmarks/speed.json -->            time and memory beside the floor and other libraries
     <!-- steps: benchmarks/step_cost.json -->        what a training step costs with the seeds' defenses, and the kernels
+    <!-- shares: benchmarks/where_time_goes.json --> where the time of a step goes
     <!-- pgd: benchmarks/attack_speed.json -->       PGD-7 end to end beside torchattacks
     <!-- certificates: results/certificates/*.json -->    certified accuracy beside attacks on the same classifier
     <!-- defenses: all -->                             every defense: source, what it changes, cost; then its equation
@@ -164,6 +165,15 @@ def steps(kept: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def shares(kept: dict[str, Any]) -> str:
+    """Per case, the share of each kind of operation in percent."""
+    kinds = list(next(iter(kept["shares"].values())))
+    lines = ["| % of the time | " + " | ".join(kinds) + " |", "|---|" + "---:|" * len(kinds)]
+    for case, row in kept["shares"].items():
+        lines.append(f"| {case} | " + " | ".join(f"{100 * row[kind]:.1f}" for kind in kinds) + " |")
+    return "\n".join([*lines, "", f"{kept['hardware']}, torch {kept['versions']['torch']}; `{kept['command']}`."])
+
+
 def pgd(kept: dict[str, Any]) -> str:
     """PGD-7 end to end: seconds, ratios, who stands, and which verdicts differ."""
     lines = ["| | seconds | times ours | stand | other verdicts | of these lost here alone |", "|---|---:|---:|---:|---:|---:|"]
@@ -176,7 +186,11 @@ def pgd(kept: dict[str, Any]) -> str:
         f"{kept['network']}, {kept['images']} images, {kept['clean']} right clean, batches of {kept['batch']}, medians of "
         f"{kept['rounds']} rounds; {kept['hardware']}; `{kept['command']}`. {kept['data']}"
     )
-    return "\n\n".join(["\n".join(lines), told])
+    half = (
+        f"Crafted in bfloat16 and judged in float32, {kept['standing when crafted in bfloat16']} stand, with "
+        f"{kept['other verdicts when crafted in bfloat16']} other verdicts than ours in float32."
+    )
+    return "\n\n".join(["\n".join(lines), half, told])
 
 
 def contents() -> str:
@@ -207,6 +221,7 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
 FIGURES: dict[str, Callable[[Sequence[Any]], str]] = {
     "certificates": certificates, "parity": lambda read: parity(read[0]), "speed": lambda read: bench.tables(read[0]),
     "steps": lambda read: steps(read[0]), "pgd": lambda read: pgd(read[0]),
+    "shares": lambda read: shares(read[0]),
 }  # fmt: skip
 """Blocks made from JSON that is no record."""
 
