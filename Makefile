@@ -29,6 +29,7 @@ bench: .venv-parity/.ready
 parity: .venv-parity/.ready
 	.venv-parity/bin/pytest tests/parity --figures benchmarks/parity.json
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 .venv-parity/bin/pytest tests/neurons/test_kernels.py
+	.venv-parity/bin/pytest tests/neurons/test_gpu.py
 
 # The README's results table, made anew from results/.
 tables: $(READY)

@@ -1,6 +1,6 @@
 """How fast this machine trains and attacks spiking networks, beside the floor and beside other libraries."""
 
-from .contestants import CONTESTANTS, Contestant, contestants, floor, library_versions
+from .contestants import CONTESTANTS, Contestant, contestants, library_versions
 from .measure import alternate, peak_memory, ratio, wait
 from .speed import Case, Precision, Row, Work, measure, measure_memory
 from .table import markdown, tables
@@ -14,7 +14,6 @@ __all__ = [
     "Work",
     "alternate",
     "contestants",
-    "floor",
     "library_versions",
     "markdown",
     "measure",

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from snnguard.networks import Network, construct
 from snnguard.neurons import neurons_of
 
-Classifier = nn.Module
-
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
@@ -36,11 +34,6 @@ class Contestant:
     def installed(self) -> bool:
         """Whether the library that it needs is there."""
         return self.needs is None or find_spec(self.needs) is not None
-
-
-def floor(network: str, *, steps: int, classes: int = 10) -> nn.Module:
-    """The network with ReLU in place of the neurons, over the same [T*N] batch; what no spiking network can beat by much."""
-    return _relu(ours(network, steps=steps, classes=classes), steps)
 
 
 def ours(network: str, *, steps: int, classes: int = 10) -> nn.Module:
@@ -100,11 +93,6 @@ def _relu(model: nn.Module, steps: int) -> nn.Module:
     return _swapped(model, lambda: _Rectify(steps))
 
 
-def triangle(u: Tensor) -> Tensor:
-    """The surrogate gradient of all contestants, written out."""
-    return (1 - u.abs()).clamp(min=0)
-
-
 class _Spike(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
@@ -113,8 +101,8 @@ class _Spike(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (u,) = ctx.saved_tensors
-        return triangle(u).mul(grad)
+        u: Tensor = ctx.saved_tensors[0]
+        return grad * (1 - u.abs()).clamp(min=0)
 
 
 class _LoopOverTime(nn.Module):
@@ -191,19 +179,8 @@ class _StepByStep(nn.Module):
 def _snntorch(model: nn.Module, steps: int) -> nn.Module:
     snntorch = import_module("snntorch")
 
-    class Gradient(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, u: Tensor) -> Tensor:
-            ctx.save_for_backward(u)
-            return (u > 0).to(u.dtype)
-
-        @staticmethod
-        def backward(ctx: Any, grad: Tensor) -> Tensor:
-            (u,) = ctx.saved_tensors
-            return triangle(u).mul(grad)
-
     def leaky() -> nn.Module:
-        return snntorch.Leaky(beta=1.0, spike_grad=Gradient.apply, init_hidden=True, reset_mechanism="zero")  # type: ignore[no-any-return]
+        return snntorch.Leaky(beta=1.0, spike_grad=_Spike.apply, init_hidden=True, reset_mechanism="zero")  # type: ignore[no-any-return]
 
     return _StepByStep(_swapped(model, leaky), steps)
 

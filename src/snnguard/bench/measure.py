@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from snnguard.errors import RequestError
+
 
 def alternate(actions: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
     """Seconds of each action in each round; the rounds before, `warm_up` of them, are not kept."""
@@ -37,16 +39,16 @@ def ratio(seconds: list[float], to: list[float]) -> float:
 
 
 def peak_memory(action: Callable[[], object], *, device: str = "cpu") -> int:
-    """Bytes that the process, or its GPU, held at most while `action` ran. Raises `OSError` where no system tells."""
+    """Bytes that the process, or its GPU, held at most while `action` ran. Raises `RequestError` where no system tells."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         action()
         return int(torch.cuda.max_memory_allocated())
-    if not sys.platform.startswith("linux"):
-        raise OSError("peak memory on a CPU is read from Linux's /proc")
+    if device != "cpu" or not sys.platform.startswith("linux"):
+        raise RequestError(f"peak memory is measured on CUDA, and of a CPU on Linux; found {device} on {sys.platform}")
     Path("/proc/self/clear_refs").write_text("5")
     action()
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status does not tell the peak memory")
+    raise RequestError("peak memory is not told by this system: /proc/self/status has no VmHWM")

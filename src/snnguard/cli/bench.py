@@ -45,11 +45,11 @@ def bench(
     for case in cases:
         with console.status(str(case)):
             rows += benches.measure(case, rounds=rounds, device=on)
-    peaks = {str(case): benches.measure_memory(case, device=on) for case in cases} if memory else {}
-    typer.echo(benches.markdown(rows))
+    typer.echo(benches.markdown(rows))  # before the memory is measured, so that nothing is lost where that cannot be done
     typer.echo(
         "\nMilliseconds, medians; in brackets the time in units of the floor's, the same network with ReLU, in the same round."
     )
+    peaks = {str(case): benches.measure_memory(case, device=on) for case in cases} if memory else {}
     for title, held in peaks.items():
         typer.echo(f"\nPeak memory in MiB, {title}: " + ", ".join(f"{name} {peak / 2**20:.0f}" for name, peak in held.items()))
     missing = [one.needs for one in benches.CONTESTANTS if not one.installed and one.needs]

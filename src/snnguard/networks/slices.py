@@ -35,10 +35,11 @@ def has_one_slice(body: nn.Module) -> bool:
     that ask for a gradient, nor a body with layers that are not known to be affine. An architecture's own modules say so of
     themselves by `affine_between_neurons`.
     """
+    if body.training or not torch.is_grad_enabled():
+        return False  # at once: every forward pass asks
     neurons = neurons_of(body).values()
     return (
-        torch.is_grad_enabled()
-        and bool(neurons)
+        bool(neurons)
         and not any(module.training for module in body.modules())
         and all(_affine(module) for module in body.modules())
         and all(isinstance(neuron.rule, SlopeRule) and not neuron.watch for neuron in neurons)

@@ -15,7 +15,7 @@ def as_tensor(noise: Noise, current: Tensor, steps: int) -> Tensor:
     """[T, N, *F] in the memory order of `current` [T or 1, N, *F]: what the compiled kernel draws, where there is one."""
     found = library()
     if found is None or current.device.type != "cpu" or current.dtype not in TYPES:
-        generator = torch.Generator(current.device).manual_seed(noise.seed % 2**63)
+        generator = torch.Generator(current.device).manual_seed(noise.seed)
         return drawn(lambda *a, **k: torch.randn(*a, generator=generator, **k), current, steps).mul_(noise.sigma)
     out = over_time(current, steps)
     setting = Setting(threads=torch.get_num_threads(), **for_c(noise))
