@@ -9,30 +9,21 @@ A cell is a recipe with one value for each swept field. Its name is the recipe's
 import dataclasses
 import fnmatch
 import itertools
-import os
-import signal
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from snnguard.data import load
-from snnguard.errors import RequestError, SNNGuardError, UnknownName
+from snnguard.errors import RequestError, UnknownName
 from snnguard.evaluation import suite
 from snnguard.record import Record, read_json
 
+from . import pool
 from .judge import judge, shareable
+from .pool import Report
 from .recipe import Recipe, names, read
 from .run import differences, open_run, train
-
-Report = Callable[[str, str, int, int], None]
-"""Called with a cell's name, what became of it, and how many of how many are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,36 +69,15 @@ def cells(sources: Sequence[str], settings: Sequence[str] = ()) -> list[Cell]:
 
 def run(
     chosen: Sequence[Cell], *, out: Path, judging: Judging, jobs: int = 1, report: Report | None = None
-) -> tuple[list[Record], dict[str, str]]:
+) -> tuple[list[Record], dict[str, str]]:  # fmt: skip
     """Trains and judges every cell, `jobs` at a time; cells that are done already are only read.
 
-    The records in the order of the cells, and what went wrong by the names of the cells that failed: one that fails does
-    not keep the others from their end. After Ctrl-C every running cell saves where it is, no other begins, and
-    KeyboardInterrupt is raised. Raises `UnknownName` before anything is trained if there is no such suite.
+    The records in the order of the cells, and what went wrong by the names of the cells that failed (`pool.run`). Raises
+    `UnknownName` before anything is trained if there is no such suite.
     """
     suite(judging.suite)
-    failed: dict[str, str] = {}
-    say = report or (lambda *_: None)
-    context = get_context("spawn")
-    stop = context.Event()
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_worker, initargs=(jobs, stop)) as pool:
-        waiting = {pool.submit(_one, cell.recipe.to_json(), out, judging): cell.recipe.name for cell in chosen}
-        try:
-            for done, future in enumerate(as_completed(waiting), 1):
-                name = waiting[future]
-                try:
-                    error = future.result()
-                except BrokenProcessPool:
-                    error = "its process died, perhaps for want of memory; try fewer --jobs"
-                if error:
-                    failed[name] = error
-                say(name, error or "done", done, len(chosen))
-        except KeyboardInterrupt:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    if stop.is_set():
-        raise KeyboardInterrupt
+    work = {cell.recipe.name: (cell.recipe.to_json(), out, judging) for cell in chosen}
+    failed = pool.run(_one, work, jobs=jobs, report=report)
     kept = [cell for cell in chosen if cell.recipe.name not in failed]
     return [Record.load(record_of(cell.recipe, out)) for cell in kept], failed
 
@@ -117,46 +87,8 @@ def record_of(recipe: Recipe, out: Path) -> Path:
     return out / f"{_file_name(recipe.name)}.json"
 
 
-_stop: Any = None
-"""In a worker: the event that is set once the sweep is to stop."""
-
-
-def _worker(jobs: int, stop: Any) -> None:
-    global _stop
-    _stop = stop
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    signal.signal(signal.SIGINT, _interrupted)
-    threading.Thread(target=_outlive_no_parent, daemon=True).start()
-
-
-def _outlive_no_parent() -> None:
-    """A killed sweep takes its workers with it; their folders go on from the last saved state."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _interrupted(*_: object) -> None:
-    if not _stop.is_set():  # a second signal must not fall into the saving that the first one began
-        _stop.set()
-        raise KeyboardInterrupt
-
-
-def _one(recipe_json: dict[str, object], out: Path, judging: Judging) -> str:
-    """Trains and judges one cell in a process of its own; the message of what went wrong, or nothing."""
-    if _stop.is_set():
-        return "not begun"
-    try:
-        _train_and_judge(Recipe.parse(recipe_json), out, judging)
-    except KeyboardInterrupt:
-        _stop.set()
-        return "stopped"
-    except SNNGuardError as error:
-        return str(error)
-    except Exception as error:  # whatever it is, it is this cell's, and the others go on
-        return f"{type(error).__name__}: {error}"
-    return ""
+def _one(recipe_json: dict[str, object], out: Path, judging: Judging) -> None:
+    _train_and_judge(Recipe.parse(recipe_json), out, judging)
 
 
 def _train_and_judge(recipe: Recipe, out: Path, judging: Judging) -> None:
