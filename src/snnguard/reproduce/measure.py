@@ -1,0 +1,95 @@
+"""From the name of a column to how it is measured: an attack of a suite, or a reading of the record."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+
+from snnguard.attacks import APGD, CW, PGD, Attack, GaussianNoise, InputGradient, UniformNoise, bim, fgsm, rfgsm
+from snnguard.attacks.multi_targeted import mt_pgd
+from snnguard.errors import RequestError
+from snnguard.evaluation import Attacker, Suite
+from snnguard.evaluation.suite import Entry
+from snnguard.evaluation.suites import PAPER_STEP
+from snnguard.neurons import BPTT, GradientRule, RateGradient
+from snnguard.record import Flags, Membrane, Record
+
+RULES: dict[str, GradientRule] = {"bptt": BPTT(), "bptr": RateGradient()}
+"""DEVIATION: the paper's BPTR is taken as RGA's rate gradient; its text describes a constant slope and cites RGA."""
+
+ATTACK = re.compile(r"(?P<twin>twin:)?(?P<kind>fgsm|rfgsm|pgd|bim|cw|mtpgd|apgd|gaussian|uniform)(?P<size>[\d.]+)?(?:@(?P<eps>.+))?")
+
+
+def is_attack(column: str) -> bool:
+    return ATTACK.fullmatch(column) is not None
+
+
+def entry(column: str, gradient: str, attacker: Attacker) -> Entry:
+    """The attack that a column names: `pgd7`, `pgd4@0.5` (radius in multiples of eps, or `range`), `twin:cw` (crafted on
+    the substitute). Iterative ones stop at the first success, so they are never weaker than the papers' last iterate.
+    """
+    found = ATTACK.fullmatch(column)
+    if found is None:
+        raise RequestError(f"no attack is called {column!r}")
+    radius = None if found["eps"] == "range" else float(found["eps"] or 1)
+    # A substitute is attacked through its own surrogate, a network through the attacker's choice.
+    rule = None if found["twin"] else RULES.get(gradient)
+    attack = _attack(found["kind"], found["size"], attacker.gradient(rule), early=attacker.early)
+    return Entry(name=f"{column}/{gradient}", attack=attack, radius=radius, substitute="twin" if found["twin"] else "")
+
+
+def _attack(kind: str, size: str | None, gradient: InputGradient, *, early: bool) -> Attack:
+    steps = int(size) if size and size.isdigit() else 0
+    made: dict[str, Callable[[], Attack]] = {
+        "fgsm": lambda: fgsm(gradient=gradient),
+        "rfgsm": lambda: rfgsm(gradient=gradient),
+        "pgd": lambda: PGD(steps=steps, step_fraction=step(steps), early_stop=early, gradient=gradient),
+        "bim": lambda: bim(steps=steps, step_fraction=step(steps), early_stop=early, gradient=gradient),
+        "cw": lambda: CW(gradient=gradient),
+        "mtpgd": lambda: mt_pgd(steps=steps, step_fraction=step(steps), gradient=gradient),
+        "apgd": lambda: APGD(steps=steps, early_stop=early, gradient=gradient),
+        "gaussian": lambda: GaussianNoise(std=float(size or 0)),
+        "uniform": lambda: UniformNoise(radius=float(size or 0)),
+    }
+    return made[kind]()
+
+
+def step(steps: int) -> float:
+    """The papers' 0.01 at eps = 8/255, as a fraction of eps; longer where so few steps would not cross the ball."""
+    return max(PAPER_STEP, 1 / steps)
+
+
+def suite(name: str, columns: Sequence[tuple[str, str]], attacker: Attacker) -> Suite:
+    """The attacks among `columns` (name and gradient), each once."""
+    wanted = [pair for pair in dict.fromkeys(columns) if is_attack(pair[0])]
+    return Suite(name=name, entries=tuple(entry(column, gradient, attacker) for column, gradient in wanted))
+
+
+def flags(record: Record, column: str, gradient: str) -> Flags | None:
+    """Which images stand, where the column is an accuracy."""
+    if column == "clean":
+        return record.clean
+    return record.find(f"{column}/{gradient}").correct if is_attack(column) else None
+
+
+def reading(record: Record, column: str) -> float:
+    """A number, times 100, that is no accuracy: `proximal`, `check:CODE`, or `overlap@2/3`, `gaussian-fit@3/3` of an epoch."""
+    name, _, place = column.partition("@")
+    if name.startswith("check:"):
+        return 100.0 * all(suspicion.code != name.removeprefix("check:") for suspicion in record.suspicions)
+    if name == "proximal":
+        return 100 * _mean([membrane.proximal for membrane in record.membranes])
+    if name == "roughness":
+        return 100 * record.measures["roughness"]
+    line = record.epochs[_epoch(place, len(record.epochs))]
+    if name == "gaussian-fit":
+        return 100 * _mean([_distance_from_fit(line, layer) for layer in _layers(line)])
+    return 100 * _mean([float(line[f"{name}.{layer}"]) for layer in _layers(line)])
+
+
+def _epoch(place: str, epochs: int) -> int:
+    """The index of the last epoch of a part of the training: `first`, `1/3`, `2/3`, `3/3`."""
+    if place == "first":
+        return 0
+    part, of = (int(number) for number in place.split("/"))
+    return max(1, math.ceil(part * epochs / of)) - 1
