@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snnguard import rng
 from snnguard.analysis import membranes
-from snnguard.attacks import PGD, InputGradient, Model
+from snnguard.attacks import APGD, PGD, Attack, InputGradient, Model, fgsm
 from snnguard.data import Dataset, Split, load
 from snnguard.evaluation import Attacker, Shard, curve, evaluate, gather, pictures, suite, tune
 from snnguard.evaluation.evaluate import Report
@@ -119,12 +119,16 @@ def file_name(suite_name: str, split: str, shard: Shard | None, *, full: bool = 
 def _shown(
     model: Model, x: Tensor, y: Tensor, *, recipe: Recipe, labels: Sequence[str], seed: int, draws: int
 ) -> tuple[tuple[Curve, ...], tuple[Picture, ...]]:  # fmt: skip
-    """Accuracy over radii, and images with what an attack makes of them."""
-    attack = PGD(steps=20, early_stop=draws == 1, gradient=InputGradient(draws=draws))
+    """Accuracy over radii, and images with what three attacks make of them."""
+    gradient, early = InputGradient(draws=draws), draws == 1
+    attack = PGD(steps=20, early_stop=early, gradient=gradient)
     radii = [share * recipe.threat.eps for share in CURVE_SHARES]
     probe, threat = slice(0, 256), recipe.threat
     line = curve(model, x[probe], y[probe], attack=attack, threat=threat, radii=radii, seed=seed, name="PGD-20", draws=draws)
-    return (line,), pictures(model, x, y, attack=attack, threat=threat, labels=labels, seed=seed, draws=draws)
+    few: dict[str, Attack] = {
+        "FGSM": fgsm(gradient=gradient), "PGD-20": attack, "APGD-50": APGD(steps=50, early_stop=early, gradient=gradient),
+    }  # fmt: skip
+    return (line,), pictures(model, x, y, attacks=few, threat=threat, labels=labels, seed=seed, draws=draws)
 
 
 def shareable(recipe: Recipe) -> dict[str, Any]:
