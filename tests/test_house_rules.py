@@ -18,7 +18,7 @@ ROOT = Path(snnguard.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 ROOMS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
 LEVELS = {
-    0: "errors rng threat record choice cache comparison",
+    0: "errors rng threat record choice cache comparison paired",
     1: "neurons report",
     2: "layers encoders",
     3: "networks data",
@@ -26,7 +26,8 @@ LEVELS = {
     5: "defenses evaluation analysis",
     6: "training",
     7: "recipes interop bench",
-    8: "cli",
+    8: "reproduce",
+    9: "cli",
 }  # fmt: skip
 LEVEL = {room: level for level, rooms in LEVELS.items() for room in rooms.split()}
 

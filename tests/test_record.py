@@ -70,7 +70,7 @@ def a_record() -> Record:
         pictures=(
             Picture(
                 label="1", clean_label="1", adversarial_label="2", clean="AA==", adversarial="AQ==", difference="Ag==",
-                amplification=10.0,
+                amplification=10.0, attack="PGD-20",
             ),
         ),
         epochs=({"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 1.0}),
@@ -170,6 +170,12 @@ def test_a_record_survives_json(a_record: Record, tmp_path: Path) -> None:
         name="b", threat={}, suite="s", labels=(), clean=flags("1"), attacks=(), suspicions=(), provenance=a_record.provenance
     )
     assert Record.from_json(json.loads(json.dumps(bare.to_json()))) == bare
+
+
+def test_a_picture_of_an_older_record_names_no_attack(a_record: Record) -> None:
+    data = a_record.to_json()
+    del data["pictures"][0]["attack"]
+    assert Record.from_json(data).pictures[0].attack == ""
 
 
 def test_json_says_the_summary_in_plain(a_record: Record) -> None:

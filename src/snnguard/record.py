@@ -18,6 +18,9 @@ from snnguard.errors import RequestError
 
 SCHEMA = 1
 
+LOGGED_EDGES = tuple(round(-4 + 0.2 * i, 9) for i in range(41))
+"""Bins of the histograms of `u - threshold` that training logs for each layer; the outer ones take what lies beyond."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -159,7 +162,10 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One image before and after an attack, as PNG in base64, with the labels that the model gave."""
+    """One image before and after an attack, as PNG in base64, with the labels that the model gave.
+
+    `attack` names the attack; records made before several were shown have none.
+    """
 
     label: str
     clean_label: str
@@ -168,6 +174,7 @@ class Picture:
     adversarial: str
     difference: str
     amplification: float
+    attack: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

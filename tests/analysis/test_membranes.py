@@ -1,17 +1,19 @@
 """Membrane records against numbers computed from the watched potentials themselves."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from snnguard.analysis import membranes, summary
+from snnguard.analysis import histogram, membranes, summary
 from snnguard.encoders import Poisson
 from snnguard.layers import watching
 from snnguard.networks import build
 from snnguard.neurons import LIF, Rectangular, Watch, neurons_of, nlif
+from snnguard.record import LOGGED_EDGES
 
 
 def net(**settings: object) -> nn.Module:
@@ -122,3 +124,19 @@ def test_the_summary_is_the_mean_over_layers() -> None:
         assert value == pytest.approx(np.mean([getattr(layer, name) for layer in layers]))
     assert summary([]) == dict.fromkeys(found, 0.0)
     assert membranes(nn.Flatten(), images()) == []
+
+
+def test_the_logged_histogram_is_that_of_the_potentials() -> None:
+    model = net()
+    expected = watched(model, images())
+    for layer in membranes(model, images()):
+        counts, _ = np.histogram(expected[layer.layer][0].clip(-3.99, 3.99), bins=np.array(LOGGED_EDGES))
+        assert abs(np.array(histogram(layer)) - 1000 * counts / counts.sum()).max() <= 0.6  # rounded, and ties at the edges
+    assert len(LOGGED_EDGES) == 41
+    assert (LOGGED_EDGES[0], LOGGED_EDGES[-1]) == (-4, 4)
+
+
+def test_what_lies_beyond_the_logged_bins_is_in_the_outer_ones() -> None:
+    wide = replace(membranes(net(), images())[0], edges=(-9.0, -7.0, -0.1, 0.1, 9.0), counts=(3, 0, 5, 2))
+    assert histogram(wide) == [300, *[0] * 19, 500, *[0] * 18, 200]
+    assert histogram(replace(wide, counts=(0, 0, 0, 0))) == [0] * 40

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from snnguard.attacks import PGD, Attack, GaussianNoise, fgsm
 from snnguard.data import Dataset
 from snnguard.evaluation import curve, pictures, png, to_image
+from snnguard.evaluation.exhibits import spread
 from snnguard.threat import Linf
 
 RADII = (0.3, 0.0, 0.02, 0.1)
@@ -74,8 +75,10 @@ def test_values_beyond_the_range_are_cut() -> None:
 def test_pictures_show_what_the_attack_did(trained: nn.Module, faked: Dataset) -> None:
     x, y = faked.test.pixels(torch.arange(10)), faked.test.labels[:10]
     labels = ("zero", "one", "two", "three")
-    found = pictures(trained, x, y, attack=fgsm(), threat=Linf(eps=0.2), labels=labels, seed=1, count=6)
+    found = pictures(trained, x, y, attacks={"FGSM": fgsm()}, threat=Linf(eps=0.2), labels=labels, seed=1, count=6)
     assert len(found) == 6
+    chosen = spread(y, 6)
+    x, y = x[chosen], y[chosen]
     for i, picture in enumerate(found):
         assert picture.label == labels[int(y[i])]
         assert picture.clean_label == labels[int(trained(x[i : i + 1]).argmax())]
@@ -94,7 +97,7 @@ def test_pictures_show_what_the_attack_did(trained: nn.Module, faked: Dataset) -
 
 def test_pictures_of_an_attack_that_changes_nothing(trained: nn.Module, faked: Dataset) -> None:
     x, y = faked.test.pixels(torch.arange(2)), faked.test.labels[:2]
-    found = pictures(trained, x, y, attack=GaussianNoise(std=0), threat=Linf(eps=0.2), labels="abcd")
+    found = pictures(trained, x, y, attacks={"noise": GaussianNoise(std=0)}, threat=Linf(eps=0.2), labels="abcd")
     assert len(found) == 2
     assert all(p.amplification == 1 and p.adversarial == p.clean for p in found)
     assert set(decode(found[0].difference).flatten().tolist()) == {128}
@@ -102,6 +105,23 @@ def test_pictures_of_an_attack_that_changes_nothing(trained: nn.Module, faked: D
 
 def test_pictures_of_another_range(threshold: nn.Module) -> None:
     x = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)
-    found = pictures(threshold, x, torch.tensor([0, 1]), attack=fgsm(), threat=Linf(eps=0.5, low=-1, high=1), labels=("a", "b"))
+    found = pictures(
+        threshold, x, torch.tensor([0, 1]), attacks={"FGSM": fgsm()}, threat=Linf(eps=0.5, low=-1, high=1), labels=("a", "b")
+    )  # fmt: skip
     assert [decode(p.clean).item() for p in found] == [0, 255]
     assert [decode(p.adversarial).item() for p in found] == [64, 191]
+
+
+def test_each_attack_shows_the_same_images(trained: nn.Module, faked: Dataset) -> None:
+    x, y = faked.test.pixels(torch.arange(10)), faked.test.labels[:10]
+    attacks = {"none": GaussianNoise(std=0), "FGSM": fgsm()}
+    found = pictures(trained, x, y, attacks=attacks, threat=Linf(eps=0.2), labels="abcd", seed=1, count=3)
+    assert [p.attack for p in found] == ["none"] * 3 + ["FGSM"] * 3
+    assert [p.clean for p in found[:3]] == [p.clean for p in found[3:]]
+    assert [p.amplification for p in found] == [1.0] * 3 + [found[3].amplification] * 3
+
+
+def test_pictures_are_spread_over_the_classes() -> None:
+    assert spread(torch.tensor([2, 2, 2, 0, 1, 0, 2]), 5).tolist() == [3, 4, 0, 5, 1]
+    assert spread(torch.tensor([2, 2]), 5).tolist() == [0, 1]
+    assert spread(torch.tensor([], dtype=torch.long), 5).tolist() == []

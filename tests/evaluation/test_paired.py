@@ -7,7 +7,7 @@ import pytest
 
 from snnguard.errors import RequestError
 from snnguard.evaluation import gather, paired
-from snnguard.evaluation.paired import over_seeds
+from snnguard.paired import over_seeds
 from snnguard.record import AttackResult, Flags, Record
 
 
@@ -28,6 +28,20 @@ def test_mcnemar_by_hand() -> None:
     # Two sides of a fair coin thrown six times: as uneven as five to one, or more.
     assert found.p == pytest.approx(2 * (comb(6, 0) + comb(6, 1)) / 2**6)
     assert paired(record("1000001000"), record("1111110000")).p == found.p
+
+
+def test_the_interval_of_a_difference_by_hand() -> None:
+    found = paired(record("1111110000"), record("1000001000"))
+    half = 1.959964 * ((5.5 / 12 + 1.5 / 12 - (4 / 12) ** 2) / 12) ** 0.5
+    assert found.interval == pytest.approx((-4 / 12 - half, -4 / 12 + half), abs=1e-6)
+    low, high = paired(record("1000001000"), record("1111110000")).interval
+    assert (-high, -low) == pytest.approx(found.interval)
+
+
+def test_the_interval_shrinks_with_the_number_of_images() -> None:
+    low, high = paired(record("1100" * 2500), record("1010" * 2500)).interval
+    # Half of the images differ, so the difference of 10,000 pairs has a standard error of sqrt(0.5 / 10,000).
+    assert (low, high) == pytest.approx((-1.96 * 0.5**0.5 / 100, 1.96 * 0.5**0.5 / 100), rel=1e-3)
 
 
 def test_the_same_verdicts_prove_nothing() -> None:

@@ -39,6 +39,8 @@ def test_a_record_with_exhibits(run: recipes.Run) -> None:
     points = [interval.point for interval in record.curves[0].accuracy]
     assert points == sorted(points, reverse=True)
     assert list(record.epochs) == run.epochs()
+    assert {p.attack for p in record.pictures} == {"FGSM", "PGD-20", "APGD-50"}
+    assert len(record.pictures) == 3 * 8
     assert record.provenance.weights == run.model(load(run.recipe.data))[1]
     assert Recipe.parse(record.provenance.recipe) == run.recipe
     assert "judged: 8 test images" in record.provenance.data

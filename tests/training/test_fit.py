@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnguard.analysis import histogram, membranes
 from snnguard.data import Augmentation, Dataset
 from snnguard.defenses import REG, Stack
 from snnguard.defenses.defense import Batch, Defense, Step
 from snnguard.errors import CheckpointError, RequestError, RunFolderError
 from snnguard.neurons import neurons_of
+from snnguard.record import LOGGED_EDGES
 from snnguard.training import SGD, AdamW, Diverged, Stopped, fit, read_tensors
 from snnguard.training.checkpoint import previous
 
@@ -272,10 +274,11 @@ class TestMetrics:
         assert len(layers) == 3
         wanted = {"loss", "train_accuracy", "validation_accuracy", "learning_rate", "seconds", "penalty.mpd-sgr", "penalty.tgo"}
         wanted |= {"rate", "overlap", "proximal", "dead", "mean", "std"}
-        wanted |= {f"{what}.{layer}" for what in ("rate", "overlap") for layer in layers}
+        wanted |= {f"{what}.{layer}" for what in ("rate", "overlap", "mean", "std") for layer in layers}
         for line in found:
             assert wanted <= line.keys()
-            assert all(math.isfinite(value) for value in line.values())
+            shapes = {f"histogram.{layer}" for layer in layers}
+            assert all(math.isfinite(value) for name, value in line.items() if name not in shapes)
             for share in ("train_accuracy", "validation_accuracy", "rate", "overlap", "proximal", "dead"):
                 assert 0 <= line[share] <= 1
 
@@ -304,6 +307,18 @@ class TestMetrics:
         with torch.no_grad():
             guess = run.model(data.validation.pixels(slice(None))).argmax(1)
         assert run.outcome.lines[-1]["validation_accuracy"] == float((guess == data.validation.labels).float().mean())
+
+    def test_the_membranes_of_every_layer_are_logged(self, trained: Any, data: Dataset) -> None:
+        run = trained(epochs=2, probe_size=8)
+        layers = membranes(run.model, data.validation.pixels(slice(0, 8)))
+        assert layers
+        for layer in layers:
+            first, last = (line[f"histogram.{layer.layer}"] for line in run.outcome.lines)
+            assert first != last == histogram(layer)
+            assert len(last) == len(LOGGED_EDGES) - 1
+            assert sum(last) == pytest.approx(1000, abs=len(last) / 2)
+            assert run.outcome.lines[-1][f"mean.{layer.layer}"] == layer.mean
+            assert run.outcome.lines[-1][f"std.{layer.layer}"] == layer.std
 
     def test_it_learns(self, trained: Any) -> None:
         first, *_, last = trained(defense=Stack(), epochs=8).outcome.lines

@@ -1,5 +1,5 @@
 """Analysis of networks: numbers, not pictures."""
 
-from .membranes import membranes, summary
+from .membranes import histogram, membranes, summary
 
-__all__ = ["membranes", "summary"]
+__all__ = ["histogram", "membranes", "summary"]

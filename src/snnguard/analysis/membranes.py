@@ -1,5 +1,6 @@
 """Where the membrane potentials of a trained network lie: numbers for logs and records, not pictures."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from snnguard.attacks import frozen
 from snnguard.layers import watching
 from snnguard.neurons import Membrane as Seen
 from snnguard.neurons import Watch, neurons_of
-from snnguard.record import Membrane
+from snnguard.record import LOGGED_EDGES, Membrane
 
 PROXIMAL_BAND = 0.5
 """Half width, in units of the potential, of what counts as close to the threshold (TGO's delta)."""
@@ -36,6 +37,19 @@ def membranes(
             for membrane in passes:
                 tallies.setdefault(name, _Tally(bins, reach)).add(membrane, band, _window(model, name))
     return [tally.record(name, band, _window(model, name)) for name, tally in tallies.items()]
+
+
+def histogram(layer: Membrane) -> list[int]:
+    """The potentials of a layer in per mille over the bins of `LOGGED_EDGES`: short enough to log after every epoch.
+
+    Each bin of the layer goes where its centre lies, so they should be as fine as those or finer.
+    """
+    counts = [0] * (len(LOGGED_EDGES) - 1)
+    for count, low, high in zip(layer.counts, layer.edges, layer.edges[1:], strict=False):
+        place = bisect_right(LOGGED_EDGES, (low + high) / 2) - 1
+        counts[min(max(place, 0), len(counts) - 1)] += count
+    total = max(1, sum(counts))
+    return [round(1000 * count / total) for count in counts]
 
 
 def _window(model: nn.Module, name: str) -> float:

@@ -1,10 +1,11 @@
 """Evaluation: the judge, its suites and its suspicions. It never imports a defense."""
 
+from snnguard.paired import Paired, paired
+
 from .certify import Certificates, certified, certified_accuracy, certify, smoothing_sigma, standing, vote
 from .evaluate import Progress, evaluate
 from .exhibits import curve, pictures, png, to_image
 from .merge import Shard, merged
-from .paired import Paired, paired
 from .provenance import gather
 from .suite import Entry, Suite
 from .suites import Attacker, suite

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from snnguard import rng
 from snnguard.analysis import membranes
-from snnguard.attacks import PGD, InputGradient, Model
+from snnguard.attacks import APGD, PGD, Attack, InputGradient, Model, fgsm
 from snnguard.data import Dataset, Split, load
-from snnguard.evaluation import Attacker, Shard, curve, evaluate, gather, pictures, suite, tune
+from snnguard.evaluation import Attacker, Shard, Suite, curve, evaluate, gather, pictures, suite, tune
 from snnguard.evaluation.evaluate import Report
 from snnguard.evaluation.partial import digest
 from snnguard.evaluation.suites import CASCADES, TUNED
@@ -37,6 +37,7 @@ def judge(
     run: Run, *, suite_name: str = "paper", images: int | None = None, split: str = "test", seed: int = 0,
     draws: int | None = None, batch_size: int = 128, dataset: Dataset | None = None, report: Report | None = None,
     out: Path | None = None, exhibits: bool = True, shard: Shard | None = None, full: bool = False,
+    making: Callable[[Attacker], Suite] | None = None,
 ) -> Record:  # fmt: skip
     """Judges the network of a run on the first `images` of a split and saves the record as `evaluation.json`.
 
@@ -47,7 +48,7 @@ def judge(
     the images is judged; `evaluation.merged` puts the parts together. Without `exhibits` the record has the verdicts and the
     membranes alone: no curve and no pictures, which cost as much as a few attacks. With `full` a cascade runs every attack on
     every image that is right clean, for columns that can be compared: the same worst case for more (of a random model the same
-    but for its draws).
+    but for its draws). `making` makes a suite of one's own, which `suite_name` then only names.
     """
     recipe = run.recipe
     dataset = dataset or load(recipe.data)
@@ -68,7 +69,7 @@ def judge(
     if suite_name in TUNED:
         held = dataset.validation if split == "test" else dataset.train
         attacker, notes["tuning"] = _tuned(attacker, model, held, recipe.threat, rng.derive(seed, "tuning"), unfinished)
-    judged_by = suite(suite_name, attacker=attacker)
+    judged_by = making(attacker) if making else suite(suite_name, attacker=attacker)
     record = evaluate(
         model, x, y, suite=judged_by.model_copy(update={"cascade": judged_by.cascade and not full}), substitutes=others,
         threat=recipe.threat, seed=seed, name=recipe.name, labels=dataset.labels, required=recipe.defense.adaptive(),
@@ -119,12 +120,16 @@ def file_name(suite_name: str, split: str, shard: Shard | None, *, full: bool = 
 def _shown(
     model: Model, x: Tensor, y: Tensor, *, recipe: Recipe, labels: Sequence[str], seed: int, draws: int
 ) -> tuple[tuple[Curve, ...], tuple[Picture, ...]]:  # fmt: skip
-    """Accuracy over radii, and images with what an attack makes of them."""
-    attack = PGD(steps=20, early_stop=draws == 1, gradient=InputGradient(draws=draws))
+    """Accuracy over radii, and images with what three attacks make of them."""
+    gradient, early = InputGradient(draws=draws), draws == 1
+    attack = PGD(steps=20, early_stop=early, gradient=gradient)
     radii = [share * recipe.threat.eps for share in CURVE_SHARES]
     probe, threat = slice(0, 256), recipe.threat
     line = curve(model, x[probe], y[probe], attack=attack, threat=threat, radii=radii, seed=seed, name="PGD-20", draws=draws)
-    return (line,), pictures(model, x, y, attack=attack, threat=threat, labels=labels, seed=seed, draws=draws)
+    few: dict[str, Attack] = {
+        "FGSM": fgsm(gradient=gradient), "PGD-20": attack, "APGD-50": APGD(steps=50, early_stop=early, gradient=gradient),
+    }  # fmt: skip
+    return (line,), pictures(model, x, y, attacks=few, threat=threat, labels=labels, seed=seed, draws=draws)
 
 
 def shareable(recipe: Recipe) -> dict[str, Any]:

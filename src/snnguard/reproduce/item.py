@@ -1,5 +1,6 @@
 """What a table or figure of a paper consists of: networks, measured in columns; and what the paper claims of them."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -106,18 +107,15 @@ def grid(settings: Iterable[Setting], attacks: Sequence[str], gradients: Sequenc
 
 
 def ahead(
-    cells: Sequence[Cell], better: Callable[[Setting], bool], attacks: Sequence[str], *, by: Sequence[str], reverse: bool = False
+    cells: Sequence[Cell], better: Callable[[Setting], bool], attacks: Sequence[str], *, by: Sequence[str]
 ) -> tuple[Pair, ...]:  # fmt: skip
-    """Pairs that say: under `attacks`, a `better` network is ahead of every other that is equal to it but for the fields `by`.
-
-    With `reverse` it is behind.
-    """
+    """Pairs that say: under `attacks`, a `better` network is ahead of every other that equals it but for the fields `by`."""
     pairs = []
     for one in cells:
         for other in cells:
             alike = (one.attack, one.gradient) == (other.attack, other.gradient) and one.attack in attacks
             if alike and better(one.setting) and not better(other.setting) and _equal(one.setting, other.setting, by):
-                pairs.append(Pair(other, one) if reverse else Pair(one, other))
+                pairs.append(Pair(one, other))
     return tuple(pairs)
 
 
@@ -125,7 +123,7 @@ def falling(cells: Sequence[Cell], attacks: Sequence[str]) -> tuple[Pair, ...]:
     """Pairs that say: no network gains from one of `attacks` to the next."""
     found = {(cell.setting, cell.gradient, cell.attack): cell for cell in cells}
     places = dict.fromkeys((cell.setting, cell.gradient) for cell in cells if cell.attack != "clean")
-    steps = [(place, now, after) for place in places for now, after in zip(attacks, attacks[1:], strict=False)]
+    steps = [(place, now, after) for place in places for now, after in itertools.pairwise(attacks)]
     return tuple(
         Pair(found[(*place, now)], found[(*place, after)], never_less=True)
         for place, now, after in steps

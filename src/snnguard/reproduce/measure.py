@@ -2,8 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from statistics import NormalDist
+from typing import Any
 
 from snnguard.attacks import APGD, CW, PGD, Attack, GaussianNoise, InputGradient, UniformNoise, bim, fgsm, rfgsm
 from snnguard.attacks.multi_targeted import mt_pgd
@@ -12,12 +14,14 @@ from snnguard.evaluation import Attacker, Suite
 from snnguard.evaluation.suite import Entry
 from snnguard.evaluation.suites import PAPER_STEP
 from snnguard.neurons import BPTT, GradientRule, RateGradient
-from snnguard.record import Flags, Membrane, Record
+from snnguard.record import LOGGED_EDGES, Flags, Record
 
 RULES: dict[str, GradientRule] = {"bptt": BPTT(), "bptr": RateGradient()}
 """DEVIATION: the paper's BPTR is taken as RGA's rate gradient; its text describes a constant slope and cites RGA."""
 
-ATTACK = re.compile(r"(?P<twin>twin:)?(?P<kind>fgsm|rfgsm|pgd|bim|cw|mtpgd|apgd|gaussian|uniform)(?P<size>[\d.]+)?(?:@(?P<eps>.+))?")
+ATTACK = re.compile(
+    r"(?P<twin>twin:)?(?P<kind>fgsm|rfgsm|pgd|bim|cw|mtpgd|apgd|gaussian|uniform)(?P<size>[\d.]+)?(?:@(?P<eps>.+))?"
+)
 
 
 def is_attack(column: str) -> bool:
@@ -93,3 +97,20 @@ def _epoch(place: str, epochs: int) -> int:
         return 0
     part, of = (int(number) for number in place.split("/"))
     return max(1, math.ceil(part * epochs / of)) - 1
+
+
+def _layers(line: Mapping[str, Any]) -> list[str]:
+    return [name.removeprefix("histogram.") for name in line if name.startswith("histogram.")]
+
+
+def _distance_from_fit(line: Mapping[str, Any], layer: str) -> float:
+    """Total variation between the logged histogram and the Gaussian of the same mean and spread, in the same bins."""
+    fit = NormalDist(float(line[f"mean.{layer}"]), max(1e-9, float(line[f"std.{layer}"])))
+    inner = [fit.cdf(edge) for edge in LOGGED_EDGES[1:-1]]
+    masses = [after - before for before, after in pairwise([0.0, *inner, 1.0])]
+    counts = line[f"histogram.{layer}"]
+    return sum((abs(count / sum(counts) - mass) for count, mass in zip(counts, masses, strict=True)), 0.0) / 2
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

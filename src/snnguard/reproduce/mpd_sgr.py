@@ -74,7 +74,7 @@ def _white_box(name: str, title: str, settings: Sequence[Setting], note: str = "
         for g in (BPTT, BPTR)
     ]  # fmt: skip
     if collapsed:
-        claims.append(Claim(text="Without AT the baseline fails completely under PGD and BIM (accuracy close to 0, here below 5 %)",
+        claims.append(Claim(text="Without AT the baseline fails completely under PGD and BIM (near 0; here: below 5 %)",
                             source="White-box attack", pairs=tuple(collapsed)))  # fmt: skip
     return Item(name=name, title=title, cells=cells, claims=tuple(claims), note=note)
 
@@ -119,7 +119,7 @@ def table_3() -> Item:
     cells = tuple(Cell(setting=s, attack=a, gradient="") for s in settings for a in ("clean", *noises))
     return Item(
         name="mpd-sgr/table-3", title="MPD-SGR Table 3: random noise of 0.1 (VGG11, T = 8, CIFAR-100)", cells=cells,
-        claims=(Claim(text="MPD-SGR is ahead of REG, FEEL and SR under Gaussian and uniform noise", source="Non-gradient attack",
+        claims=(Claim(text="MPD-SGR is ahead of REG, FEEL and SR under noise", source="Non-gradient attack",
                       pairs=ahead(cells, ours, noises, by=("method",))),),
         note="The paper writes N(0, eps); 0.1 is taken as the standard deviation.",
     )  # fmt: skip
@@ -240,7 +240,7 @@ def figure_s2() -> Item:
             Claim(text="Beyond eta = 0.05 clean accuracy falls", source="supplement C",
                   pairs=tuple(Pair(found[one, "clean"], found[other, "clean"]) for one, other in ((0.05, 0.1), (0.1, 0.5)))),
         ),
-        note="The axis is not printed as numbers. At a smaller scale eta is multiplied by the factor that the scale's own eta has.",
+        note="The axis is not printed as numbers. At a smaller scale all are multiplied as the scale's own eta is.",
     )  # fmt: skip
 
 
@@ -253,11 +253,11 @@ def figure_s3() -> Item:
     [setting] = _over_training()
     cells = tuple(Cell(setting=setting, attack=f"gaussian-fit@{part}/3", gradient="") for part in (1, 2, 3))
     return Item(
-        name="mpd-sgr/figure-s3", title="MPD-SGR supplement Figure 3: membrane histograms and their Gaussian fit", cells=cells,
-        claims=(Claim(text="The potentials closely match a Gaussian (here: the histogram's distance from its fit, in percent of "
-                      "the mass, is below 10)", source="supplement C", pairs=tuple(Pair(more=10.0, less=c) for c in cells)),),
-        note="Total variation between histogram and fitted Gaussian, mean over the layers, at thirds of the training. The paper "
-        "shows layers 3 and 5 at epochs 100, 200 and 300 and gives no measure. The histograms are in the report.",
+        name="mpd-sgr/figure-s3", title="MPD-SGR supplement Figure 3: membrane histograms", cells=cells,
+        claims=(Claim(text="The potentials closely match a Gaussian (here: the histogram differs from its fit in less "
+                      "than 10 % of the mass)", source="supplement C", pairs=tuple(Pair(more=10.0, less=c) for c in cells)),),
+        note="Total variation between histogram and fitted Gaussian, mean over the layers, at thirds of the training. The "
+        "paper shows layers 3 and 5 at epochs 100, 200 and 300 and gives no measure. The histograms are in the report.",
     )  # fmt: skip
 
 
@@ -289,7 +289,8 @@ def figure_s6() -> Item:
         name="mpd-sgr/figure-s6", title="MPD-SGR supplement Figure 6: PGD up to random guessing", cells=cells,
         claims=(
             Claim(text="Accuracy falls as eps grows", source="supplement F", pairs=falling(cells, radii)),
-            Claim(text="It reaches random guessing (10 %)", source="supplement F", pairs=tuple(Pair(10.0, c, never_less=True) for c in last)),
+            Claim(text="It reaches random guessing (10 %)", source="supplement F",
+                  pairs=tuple(Pair(10.0, c, never_less=True) for c in last)),
         ),
         note="Twenty steps; radii are multiples of eps, the last one is the whole range of the images.",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnguard import rng
-from snnguard.analysis import membranes, summary
+from snnguard.analysis import histogram, membranes, summary
 from snnguard.attacks import hard, predict
 from snnguard.data import Augmentation, Split
 from snnguard.data.dataset import fingerprint
@@ -332,6 +332,7 @@ class Loop:
             layers = membranes(self.model, x[: self.training.probe_size])
             line |= summary(layers)
             for layer in layers:
-                line[f"rate.{layer.layer}"] = layer.rate
-                line[f"overlap.{layer.layer}"] = layer.overlap
+                logged = {name: getattr(layer, name) for name in ("rate", "overlap", "mean", "std")}
+                logged["histogram"] = histogram(layer)
+                line |= {f"{name}.{layer.layer}": value for name, value in logged.items()}
         return line

@@ -1,5 +1,9 @@
-"""Two models on the same images, and one method over several seeds: what a difference of two percentages is worth."""
+"""Two models on the same images, and one method over several seeds: what a difference of two percentages is worth.
 
+Made from records alone, so that the judge and the report say the same.
+"""
+
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +30,17 @@ class Paired:
     def difference(self) -> float:
         """Accuracy of the second less that of the first."""
         return (self.only_other - self.only_one) / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `difference`, in [-1, 1].
+
+        SOURCE: Agresti & Min 2005: Wald's interval of paired shares after half an image is added to each of the four cells.
+        """
+        total = self.total + 2
+        one, other = (self.only_one + 0.5) / total, (self.only_other + 0.5) / total
+        half = statistics.NormalDist().inv_cdf(0.975) * math.sqrt((one + other - (other - one) ** 2) / total)
+        return max(-1.0, other - one - half), min(1.0, other - one + half)
 
 
 def paired(one: Record, other: Record, *, attack: str | None = None) -> Paired:

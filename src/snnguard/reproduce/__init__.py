@@ -1,0 +1,46 @@
+"""Every table and figure of the two papers: declared grids, the papers' numbers beside ours, verdicts on the papers' claims.
+
+item.py       what a table is;  mpd_sgr.py, tgo.py  the tables;  published.py  the papers' numbers
+scale.py      from a network of a paper to the recipe that stands for it;  measure.py  from a column to an attack
+plan.py       from tables to jobs;  job.py  one network, trained and judged;  grid.py, cluster.py  many of them
+verdict.py    whether a claim holds;  outcome.py  the finished table;  estimate.py  what a grid will cost
+"""
+
+from . import published, scale
+from .estimate import Estimate, estimate
+from .grid import train_and_judge
+from .item import Cell, Claim, Item, Pair, Setting, get, names
+from .job import Job, Judgement, adopt
+from .outcome import Outcome, column, labels, markdown, outcome, write
+from .plan import Chosen, Request, choose, jobs
+from .scale import SCALES, Scale
+
+__all__ = [
+    "SCALES",
+    "Cell",
+    "Chosen",
+    "Claim",
+    "Estimate",
+    "Item",
+    "Job",
+    "Judgement",
+    "Outcome",
+    "Pair",
+    "Request",
+    "Scale",
+    "Setting",
+    "adopt",
+    "choose",
+    "column",
+    "estimate",
+    "get",
+    "jobs",
+    "labels",
+    "markdown",
+    "names",
+    "outcome",
+    "published",
+    "scale",
+    "train_and_judge",
+    "write",
+]

@@ -1,0 +1,166 @@
+"""One network of a grid, from its training to its records; whoever does it again finds what is there.
+
+    OUT/networks/NAME/          the run folder; the name ends in a hash of everything that the weights depend on
+    OUT/records/NAME/SUITE.json one record per judgement, by a hash of what was asked
+
+So tables share networks without knowing of each other, and a grid that was killed goes on where it was.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from snnguard.data import Dataset, load
+from snnguard.defenses import Defense, Stack
+from snnguard.errors import RunFolderError, SNNGuardError
+from snnguard.evaluation import Attacker, Suite
+from snnguard.evaluation import suite as named_suite
+from snnguard.evaluation.suites import spike
+from snnguard.recipes import Recipe, Run, judge, open_run, substitute, train
+from snnguard.record import write_atomic
+from snnguard.training.fit import SILENT
+
+from . import measure
+
+SPIKE, CHECKS = "spike", "checks"
+TWIN = "twin"
+
+
+class Busy(SNNGuardError):
+    """Another process has this network in hand; messages begin with `said`."""
+
+    said = "another process has "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What is asked of a network: the columns (attack and gradient) of a table, or the suite `spike`, perhaps a short one."""
+
+    suite: str
+    columns: tuple[tuple[str, str], ...] = ()
+    images: int | None = None
+    draws: int | None = None
+    steps: int = 100
+    queries: int = 5000
+
+    def path(self, out: Path, network: str) -> Path:
+        asked = json.dumps([self.columns or [self.suite, self.steps, self.queries], self.images, self.draws])
+        return out / "records" / network / f"{self.suite.replace('/', '-')}-{_hash(asked)}.json"
+
+    def making(self, attacker: Attacker) -> Suite:
+        """The suite of the columns; with a check among them, the suite that the checks need."""
+        if not self.columns:
+            return spike(attacker, steps=self.steps, queries=self.queries)
+        if any(column.startswith("check:") for column, _ in self.columns):
+            return named_suite(CHECKS, attacker=attacker)
+        return measure.suite(self.suite, self.columns, attacker)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A network, the substitutes that its attackers train, and the judgements that are asked of it."""
+
+    recipe: Recipe
+    judgements: tuple[Judgement, ...]
+    substitutes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    def folder(self, out: Path) -> Path:
+        return out / "networks" / self.name
+
+    def done(self, out: Path) -> bool:
+        return all(judgement.path(out, self.name).exists() for judgement in self.judgements)
+
+
+def named(recipe: Recipe) -> Recipe:
+    """The recipe under a name that says what it is and ends in a hash of all that its weights depend on."""
+    network = f"{recipe.data.name}-{recipe.network.name}-T{recipe.network.steps}-{short(recipe.defense)}-seed{recipe.seed}"
+    return recipe.model_copy(update={"name": f"{network}-{content(recipe)}"})
+
+
+def short(defense: Defense) -> str:
+    """`adversarial-training+mpd-sgr`: the parts by their names."""
+    if isinstance(defense, Stack):
+        return "+".join(short(part) for part in defense.parts) or "undefended"
+    return defense.kind
+
+
+def content(recipe: Recipe) -> str:
+    """A hash of the recipe without its name, where its images lie, and what does not change the weights."""
+    said: dict[str, Any] = {key: value for key, value in recipe.to_json().items() if key != "name"}
+    said["data"] = {key: value for key, value in said["data"].items() if key not in ("path", "note")}
+    said["training"] = {key: value for key, value in said["training"].items() if key not in SILENT}
+    return _hash(json.dumps(said, sort_keys=True))
+
+
+def run(job: Job, out: Path, wait: bool = True) -> None:
+    """Trains and judges; what is there already is left as it is. One process at a time has a network.
+
+    Raises `Busy` where another one has it, unless it is to `wait`; then it finds the work done.
+    """
+    if job.done(out):
+        return
+    (out / "locks").mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / "locks" / f"{job.name}.lock", timeout=-1 if wait else 0):
+            _run(job, out)
+    except Timeout:
+        raise Busy(f"{Busy.said}{job.name} in hand") from None
+
+
+def _run(job: Job, out: Path) -> None:
+    if job.done(out):
+        return
+    dataset = load(job.recipe.data)
+    folder = job.folder(out)
+    train(job.recipe, out=folder, dataset=dataset)
+    found = open_run(folder, data_path=job.recipe.data.path)
+    for kind in job.substitutes:
+        recipe, where = substitute(found, kind)
+        train(recipe, out=where, dataset=dataset)
+    for judgement in job.judgements:
+        path = judgement.path(out, job.name)
+        if not path.exists():
+            _judge(found, judgement, path, dataset)
+
+
+def _judge(found: Run, judgement: Judgement, path: Path, dataset: Dataset) -> None:
+    judge(
+        found, suite_name=judgement.suite, making=judgement.making, images=judgement.images,
+        draws=judgement.draws, dataset=dataset, exhibits=False, out=path,
+    )  # fmt: skip
+
+
+def adopt(jobs: Sequence[Job], runs: Sequence[Path], out: Path) -> list[str]:
+    """Copies trained run folders that hold exactly what a job would train; the names of those jobs.
+
+    Raises `RunFolderError` for a folder that is no run.
+    """
+    by_content = {content(run.recipe): run for run in (open_run(path) for path in runs) if run.trained}
+    taken = []
+    for job in jobs:
+        run = by_content.get(content(job.recipe))
+        folder = job.folder(out)
+        if run is None or (folder / "model.safetensors").exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("metrics.jsonl", "state.safetensors", "model.json", "model.safetensors"):
+            if not (run.folder / name).exists():
+                raise RunFolderError(f"{run.folder} has no {name}; train it to its end before it is taken over")
+            shutil.copy2(run.folder / name, folder / name)
+        write_atomic(folder / "recipe.json", json.dumps(job.recipe.to_json(), indent=1).encode())
+        taken.append(job.name)
+    return taken
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
