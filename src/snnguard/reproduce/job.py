@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from snnguard.data import Dataset, load
 from snnguard.defenses import Defense, Stack
-from snnguard.errors import RunFolderError, SNNGuardError
+from snnguard.errors import SNNGuardError
 from snnguard.evaluation import Attacker, Suite
 from snnguard.evaluation import suite as named_suite
 from snnguard.evaluation.suites import spike
@@ -122,15 +122,19 @@ def _run(job: Job, out: Path) -> None:
         return
     dataset = load(job.recipe.data)
     folder = job.folder(out)
-    train(job.recipe, out=folder, dataset=dataset)
+    _trained(job.recipe, folder, dataset)
     found = open_run(folder, data_path=job.recipe.data.path)
     for kind in job.substitutes:
-        recipe, where = substitute(found, kind)
-        train(recipe, out=where, dataset=dataset)
+        _trained(*substitute(found, kind), dataset)
     for judgement in job.judgements:
         path = judgement.path(out, job.name)
         if not path.exists():
             _judge(found, judgement, path, dataset)
+
+
+def _trained(recipe: Recipe, folder: Path, dataset: Dataset) -> None:
+    if not (folder / "model.safetensors").exists():  # written last
+        train(recipe, out=folder, dataset=dataset)
 
 
 def _judge(found: Run, judgement: Judgement, path: Path, dataset: Dataset) -> None:
@@ -153,11 +157,9 @@ def adopt(jobs: Sequence[Job], runs: Sequence[Path], out: Path) -> list[str]:
         if run is None or (folder / "model.safetensors").exists():
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("metrics.jsonl", "state.safetensors", "model.json", "model.safetensors"):
-            if not (run.folder / name).exists():
-                raise RunFolderError(f"{run.folder} has no {name}; train it to its end before it is taken over")
-            shutil.copy2(run.folder / name, folder / name)
         write_atomic(folder / "recipe.json", json.dumps(job.recipe.to_json(), indent=1).encode())
+        for name in ("metrics.jsonl", "model.json", "model.safetensors"):
+            shutil.copy2(run.folder / name, folder / name)
         taken.append(job.name)
     return taken
 
