@@ -11,7 +11,7 @@ from rich.table import Table
 
 from snnguard import report, reproduce
 from snnguard.comparison import Comparison
-from snnguard.errors import UnknownName
+from snnguard.errors import RequestError, UnknownName
 from snnguard.recipes import pool
 from snnguard.reproduce.cluster import cluster
 from snnguard.reproduce.outcome import text
@@ -23,7 +23,8 @@ from .main import app, console
 @app.command(name="reproduce")
 def reproduce_(
     given: Annotated[list[str], typer.Argument(
-        metavar="PAPER/TABLE...", help="mpd-sgr/table-1, tgo/table-main, ...; or patterns: 'mpd-sgr/*'.",
+        metavar="PAPER/TABLE... [field=value...]",
+        help="mpd-sgr/table-1, tgo/table-main, ...; or patterns: 'mpd-sgr/*'; then settings for every recipe.",
     )],
     scale: Annotated[str, typer.Option(help="paper, small (CIFAR-10 on a CPU, hours) or tiny (digits, minutes).")] = "tiny",
     out: Annotated[Path, typer.Option(help="Networks, records and tables; shared by all tables.")] = Path("runs/reproduce"),
@@ -50,8 +51,9 @@ def reproduce_(
     request = reproduce.Request(
         scale=reproduce.scale.get(scale), only={axis: _split(values) for axis, values in given_axes.items() if values},
         seeds=_seeds(seeds), images=images, spike=spike, spike_images=spike_images, data_path=data_path,
+        settings=tuple(text for text in given if "=" in text),
     )  # fmt: skip
-    chosen = [reproduce.choose(reproduce.get(name), request) for name in _matching(given)]
+    chosen = [reproduce.choose(reproduce.get(name), request) for name in _matching([text for text in given if "=" not in text])]
     asked = reproduce.jobs(chosen)
     if dry_run:
         _plan(chosen, asked, out)
@@ -68,6 +70,8 @@ def reproduce_(
 
 
 def _matching(given: list[str]) -> list[str]:
+    if not given:
+        raise RequestError(f"which table or figure? there are {', '.join(reproduce.names())}")
     found: dict[str, None] = {}
     for pattern in given:
         matches = fnmatch.filter(reproduce.names(), pattern)

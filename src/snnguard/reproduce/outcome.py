@@ -131,4 +131,5 @@ def _said(chosen: Chosen, records: Sequence[Record]) -> str:
     spiked = [judgement.images for judgement in chosen.judgements if judgement.suite == "spike"]
     said += f", {spiked[0]:,} of them under spike (worst case per image)." if spiked and spiked[0] else "."
     stand_in = {*chosen.scale.data, *chosen.scale.networks} & {v for s in chosen.item.settings for v in (s.dataset, s.network)}
+    said += f" Changed: {', '.join(chosen.settings)}." if chosen.settings else ""
     return said + (f" Stand-ins for {', '.join(sorted(stand_in))}: see the scale." if stand_in else "")

@@ -1,12 +1,12 @@
 """From tables and a scale to the networks that have to be trained, each once, however many tables and seeds ask for it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from snnguard.choice import unknown
 from snnguard.errors import RequestError, UnknownName
-from snnguard.recipes import Recipe
+from snnguard.recipes import Recipe, overridden
 from snnguard.record import Record
 
 from .item import Cell, Claim, Item, Setting
@@ -19,7 +19,10 @@ AXES = ("dataset", "network", "training", "method", "attack")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """How tables are asked for. `only` narrows axes to some of their values; None takes the scale's own numbers."""
+    """How tables are asked for. `only` narrows axes to some of their values; None takes the scale's own numbers.
+
+    `settings` are overrides for every recipe, such as `training.epochs=1`, of which the tables then speak.
+    """
 
     scale: Scale
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -28,7 +31,7 @@ class Request:
     spike: bool = True
     spike_images: int | None = None
     data_path: str | None = None
-    overrides: Callable[[Recipe], Recipe] = lambda recipe: recipe
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Chosen:
     scale: Scale
     recipes: Mapping[tuple[Setting, int], Recipe]
     judgements: tuple[Judgement, ...]
+    settings: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -76,7 +80,7 @@ def choose(item: Item, request: Request) -> Chosen:
         judgements.append(Judgement(suite=SPIKE, images=images, steps=steps, queries=queries))
     return Chosen(
         item=replace(item, cells=kept, claims=_of(item.claims, set(kept))), scale=request.scale, recipes=recipes,
-        judgements=tuple(judgements),
+        judgements=tuple(judgements), settings=request.settings,
     )  # fmt: skip
 
 
@@ -112,7 +116,9 @@ def jobs(chosen: Sequence[Chosen]) -> list[Job]:
 
 
 def _recipe(setting: Setting, seed: int, request: Request) -> Recipe:
-    recipe = request.overrides(request.scale.recipe(setting, seed))
+    recipe = request.scale.recipe(setting, seed)
+    if request.settings:
+        recipe = Recipe.parse(overridden(recipe.to_json(), request.settings))
     if request.data_path is not None and recipe.data.name != "digits":
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": request.data_path})})
     return named(recipe)

@@ -79,13 +79,15 @@ def _percent(side: Cell | float, seed: int, values: Values) -> float:
 
 def _margin(sides: Sequence[Cell], seeds: Sequence[int], values: Values) -> float:
     """Half the 95 % interval of the difference, in points."""
-    variance, freedom = 0.0, 0
-    for side in sides:
-        pooled, known = _between_seeds(side, values)
-        variance += pooled / len(seeds)
-        freedom = max(freedom, known)
-    variance += _between_images(sides, seeds, values)
-    return float(student.ppf((1 + CONFIDENCE) / 2, max(1, freedom))) * math.sqrt(variance)
+    parts = [_between_seeds(side, values) for side in sides]
+    trainings, freedom = sum(pooled for pooled, _ in parts) / len(seeds), max(known for _, known in parts)
+    images, count = _between_images(sides, seeds, values)
+    total = trainings + images
+    if not total:
+        return 0.0
+    # SOURCE: Welch and Satterthwaite, degrees of freedom of a sum of two estimated variances.
+    effective = total**2 / (trainings**2 / max(1, freedom) + images**2 / max(1, count - 1))
+    return float(student.ppf((1 + CONFIDENCE) / 2, effective)) * math.sqrt(total)
 
 
 def _between_seeds(cell: Cell, values: Values) -> tuple[float, int]:
@@ -96,14 +98,14 @@ def _between_seeds(cell: Cell, values: Values) -> tuple[float, int]:
     return (squares / freedom if freedom else 0.0), freedom
 
 
-def _between_images(sides: Sequence[Cell], seeds: Sequence[int], values: Values) -> float:
-    """Squared standard error, in points, of the mean difference per image; 0 for numbers that are no accuracy."""
+def _between_images(sides: Sequence[Cell], seeds: Sequence[int], values: Values) -> tuple[float, int]:
+    """Squared standard error, in points, of the mean difference per image, and how many images; 0 where it is no accuracy."""
     stood = [[values[side].flags.get(seed) for seed in seeds] for side in sides]
     if any(flags is None for side in stood for flags in side):
-        return 0.0
+        return 0.0, 0
     shares = [[mean(image) for image in zip(*(f.values for f in side if f is not None), strict=True)] for side in stood]
     per_image = [a - b for a, b in zip(*shares, strict=True)] if len(shares) == 2 else shares[0]
-    return (100 * stdev(per_image)) ** 2 / len(per_image) if len(per_image) > 1 else 0.0
+    return ((100 * stdev(per_image)) ** 2 / len(per_image) if len(per_image) > 1 else 0.0), len(per_image)
 
 
 def _said(pair: Pair, values: Values) -> str:
