@@ -57,7 +57,7 @@ def flags(option: Any, annotation: str) -> str:
 
 
 def default(option: Any) -> str:
-    return "" if option.default in (None, False) else f"`{option.default}`"
+    return "" if option.default is None or option.default is False else f"`{option.default}`"
 
 
 def cell(text: str | None) -> str:

@@ -39,7 +39,7 @@ def page(source: Path) -> str:
         found += [Deviation(path=str(path.relative_to(source)), **entry) for entry in deviations(text)]
     parts = [
         "# Deviations\n",
-        f"Where the code leaves the paper that it follows, or the published code, it says so beside the equation. These are all "
+        "Where the code leaves the paper that it follows, or the published code, it says so beside the equation. These are all "
         f"{len(found)} such places, made from the source at each build; {sources} places say `SOURCE:` and name whom they "
         "follow. What is wrong in the papers themselves stands under [errata](errata.md).\n",
     ]
