@@ -15,8 +15,8 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 check: $(READY)
-	$(BIN)/ruff check src tests benchmarks results examples docs
-	$(BIN)/ruff format --check src tests benchmarks results examples docs
+	$(BIN)/ruff check src tests benchmarks results examples docs/_hooks
+	$(BIN)/ruff format --check src tests benchmarks results examples docs/_hooks
 	$(BIN)/mypy
 
 # Speed beside other libraries, in the environment of `make parity`; half an hour on two cores, and nothing else should run.

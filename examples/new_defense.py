@@ -25,12 +25,12 @@ class QuietLogits(Defense, kind="quiet-logits"):
 
 def judged(defense: Defense) -> sg.Record:
     """The same network, seed, images and attacks, whatever the defense."""
-    data = sg.data.load(sg.data.Data(name="digits", test_size=200))
+    data = sg.data.load(sg.data.Data(name="digits", train_size=800, test_size=200))
     network = defense.design(sg.networks.Network(name="vgg4-tiny", steps=4))
     model = sg.networks.construct(
         network, classes=data.classes, image_shape=data.image_shape, mean=data.mean, std=data.std, seed=0
     )
-    training = sg.training.Training(epochs=5, batch_size=64, optimiser=sg.training.AdamW(learning_rate=5e-3))
+    training = sg.training.Training(epochs=4, batch_size=64, optimiser=sg.training.AdamW(learning_rate=5e-3))
     sg.training.fit(model, data.train, data.validation, defense=defense, training=training, seed=0)
     x, y = data.test.pixels(slice(None)), data.test.labels
     return sg.evaluate(

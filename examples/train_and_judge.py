@@ -12,9 +12,9 @@ import snnguard as sg
 
 
 def main(suite: str) -> None:
-    recipe = sg.recipes.read("digits-at-mpd-sgr", ["training.epochs=6"])
+    recipe = sg.recipes.read("digits-at-mpd-sgr", ["training.epochs=4", "data.train_size=800"])
     run = sg.train(recipe, out=Path("runs") / "example")  # goes on where it was stopped; run.folder holds everything
-    record = sg.recipes.judge(run, suite_name=suite, images=200, exhibits=False)
+    record = sg.recipes.judge(run, suite_name=suite, images=100, exhibits=False)
 
     print(f"{record.name} under `{record.suite}`, Linf {255 * record.threat['eps']:.0f}/255, {len(record.clean)} test images")
     print(f"  clean       {percent(record.accuracy)}")

@@ -101,4 +101,5 @@ def subject(tree: ast.Module, line: int) -> str:
 def prose(text: str) -> str:
     """Text for a cell of a table: no pipes, and asterisks, underscores and brackets stand for themselves outside code."""
     parts = text.split("`")
-    return "`".join(part if i % 2 else re.sub(r"([*_<\[\]|])", r"\\\1", part) for i, part in enumerate(parts))
+    plain = (re.sub(r"([*_\[\]|])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2])
+    return "`".join(next(plain) if i % 2 == 0 else part for i, part in enumerate(parts))

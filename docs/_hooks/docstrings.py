@@ -2,7 +2,8 @@
 
 import importlib
 import re
-from typing import Any
+from types import ModuleType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import griffe
 from pydantic import BaseModel
@@ -15,11 +16,28 @@ class Docstrings(griffe.Extension):
     """Runs once the package is read, over every object in it."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        unshadow(pkg)
         for thing in walk(pkg):
             if thing.docstring is not None:
                 thing.docstring.value = escaped(thing.docstring.value)
             if isinstance(thing, griffe.Class):
                 tabulate(thing)
+
+
+def unshadow(pkg: griffe.Module) -> None:
+    """`recipes.recipe` is the function for whoever imports the room, though a file has the same name: so it is here."""
+    rooms = [module for module in pkg.modules.values() if module.exports]
+    for member in (member for room in rooms for member in room.members.values() if member.is_alias):
+        member.target  # noqa: B018  (found now, while the file can still be found by its name)
+    hidden = []
+    for room in rooms:
+        for name in (str(name) for name in room.exports or () if isinstance(room.members.get(str(name)), griffe.Module)):
+            meant = getattr(importlib.import_module(room.path), name)
+            if not isinstance(meant, ModuleType):
+                hidden.append((room, name, pkg.modules_collection[f"{meant.__module__}.{meant.__qualname__}"]))
+    for room, name, meant in hidden:
+        room.members[f"{name}.py"], room.members[name] = room.members[name], meant
+        meant.parent = room
 
 
 def walk(thing: griffe.Object) -> list[griffe.Object]:
@@ -35,7 +53,8 @@ def escaped(text: str) -> str:
 
 def escaped_line(line: str) -> str:
     parts = line.split("`")
-    told = "`".join(part if i % 2 else re.sub(r"([*_<\[\]])", r"\\\1", part) for i, part in enumerate(parts))
+    prose = (re.sub(r"([*_\[\]])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2])
+    told = "`".join(next(prose) if i % 2 == 0 else part for i, part in enumerate(parts))
     return re.sub(r"\b(SOURCE|DEVIATION):", r"**\1:**", told)
 
 
@@ -57,29 +76,36 @@ def tabulate(made: griffe.Class) -> None:
 
 
 def annotation(model: type[BaseModel], name: str) -> str:
-    """The type as written, without the ranges that the last column has."""
+    """The type without its ranges, which the last column has: int, Threat, float | None, tuple[Defense, ...]."""
     written = next(vars(c)["__annotations__"][name] for c in model.__mro__ if name in vars(c).get("__annotations__", {}))
-    text = written if isinstance(written, str) else griffe_free(written)
-    return text.replace("|", "\\|")
+    return short(written)
 
 
-def griffe_free(written: Any) -> str:
-    """A type's short name: int, Threat, float | None, tuple[Defense, ...]."""
-    text = written.__name__ if isinstance(written, type) and not hasattr(written, "__args__") else str(written)
-    text = re.sub(r"typing\.Annotated\[([^,\[\]]+), [^\[\]]*?\)\]", r"\1", text)
-    return re.sub(r"\b(?:[a-z_0-9]+\.)+(?=[A-Za-z])", "", text).replace("NoneType", "None")
+def short(kind: Any) -> str:
+    if hasattr(kind, "__metadata__"):
+        return short(kind.__origin__)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " | ".join(short(arg) for arg in args)
+    if origin is Literal:
+        return " | ".join(map(repr, args))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join('...' if arg is ... else short(arg) for arg in args)}]"
+    return "None" if kind in (None, type(None)) else getattr(kind, "__name__", str(kind))
 
 
 def default(field: Any) -> str:
     if field.default is PydanticUndefined:
         return "required" if field.default_factory is None else "made anew"
-    return "`" + str(field.default if not isinstance(field.default, str) else repr(field.default)).replace("|", "\\|") + "`"
+    return "`" + str(field.default if not isinstance(field.default, str) else repr(field.default)) + "`"
 
 
 def bounds(field: Any) -> str:
+    """What the field's own ranges, and those of its parts, allow."""
+    limits = [*field.metadata, *(limit for part in get_args(field.annotation) for limit in getattr(part, "__metadata__", ()))]
     return ", ".join(
         f"{sign} {getattr(limit, name):g}"
-        for limit in field.metadata
+        for limit in limits
         for name, sign in BOUNDS.items()
         if getattr(limit, name, None) is not None
     )
