@@ -108,7 +108,7 @@ def test_a_recipe_on_a_page_is_a_recipe(page: Path) -> None:
 def commands() -> dict[str, set[str]]:
     """The options of every command."""
     discover("snnguard.cli")
-    known: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known: dict[str, Any] = typer.main.get_command(app).commands
     return {name: {o for p in known[name].params for o in (*p.opts, *p.secondary_opts)} for name in known}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from filelock import FileLock
 
 import snnguard
 
@@ -39,8 +40,15 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site. A warning of mkdocs fails the build; so does an attempt to reach a network, which has no way out."""
-    out = tmp_path_factory.mktemp("site")
+    """The built site, one for all processes that test it side by side."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with FileLock(shared / "site.lock"):
+        return shared / "site" if (shared / "site").exists() else built(shared / "site")
+
+
+def built(out: Path) -> Path:
+    """A warning of mkdocs fails the build; so does an attempt to reach a network, which has no way out."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     said = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", out, "--config-file", ROOT / "mkdocs.yml"],

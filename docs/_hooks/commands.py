@@ -26,7 +26,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 def page() -> str:
     """All commands in the order of their names."""
     discover("snnguard.cli")
-    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands: dict[str, Any] = typer.main.get_command(app).commands
     return "\n".join([HEAD, *(section(name, commands[name]) for name in sorted(commands))])
 
 

@@ -43,7 +43,7 @@ def unshadow(pkg: griffe.Module) -> None:
 def walk(thing: griffe.Object) -> list[griffe.Object]:
     """An object and all that is defined in it; what is only imported is met where it is defined."""
     inner = [member for member in thing.members.values() if not member.is_alias]
-    return [thing, *(found for member in inner for found in walk(member))]  # type: ignore[arg-type]
+    return [thing, *(found for member in inner for found in walk(member))]
 
 
 def escaped(text: str) -> str:
