@@ -62,7 +62,7 @@ def deviations(text: str) -> Iterator[dict[str, str | int]]:
         if not any("DEVIATION" in line for line in lines[first:last]):
             continue
         source, place = "", 0
-        joined = "\n".join(re.sub(r"^\s*(# ?)?|\"\"\".*$", "", line) for line in lines[first:last])
+        joined = "\n".join(re.sub(r"^\s*# ?", "", line).replace('"""', "") for line in lines[first:last])
         for match, following in zip(tags := list(TAG.finditer(joined)), [*tags[1:], None], strict=True):
             said = " ".join(joined[match.end() : following.start() if following else None].split())
             place = first + joined[: match.start()].count("\n") + 1
@@ -73,16 +73,15 @@ def deviations(text: str) -> Iterator[dict[str, str | int]]:
 
 
 def paragraphs(lines: list[str]) -> Iterator[tuple[int, int]]:
-    """First and last-plus-one line of every run of comment lines, or of docstring lines without a gap."""
-    first: int | None = None
+    """First and last-plus-one line of every run of lines that are not blank; comments, docstrings and code apart."""
+    first = 0
     for number, line in enumerate([*lines, ""]):
-        told = line.strip()
-        ends = not told or told == '"""' or (first is not None and told.startswith("#") != lines[first].strip().startswith("#"))
-        if first is not None and ends:
-            yield first, number
-            first = None
-        if first is None and told and told != '"""':
-            first = number
+        told, before = line.strip(), lines[number - 1].strip() if number else ""
+        closed = before.endswith('"""') and (number - 1 != first or before.count('"""') == 2)
+        if not told or closed or told.startswith("#") != before.startswith("#"):
+            if first < number:
+                yield first, number
+            first = number if told else number + 1
 
 
 def subject(tree: ast.Module, line: int) -> str:
