@@ -21,8 +21,8 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         files.append(File.generated(config, f"reference/{room}.md", content=page))
         lines.append(f"| [`snnguard.{room}`]({room}.md) | {first_line(source, room)} |")
     head = (
-        "# Reference\n\nMade from the docstrings at each build. A room's page has the names that it offers, and no others; "
-        "`import snnguard as sg` reaches them as `sg.ROOM.NAME`. Lower rooms know nothing of higher ones.\n\n"
+        "# Reference\n\nMade from the docstrings at each build. A room's page has the names that it offers, and no others: "
+        "`from snnguard.ROOM import NAME`. Which room may import which stands under [contributing](../contributing.md).\n\n"
         "The [command line](command.md) has a page of its own.\n\n| room | what it is |\n|---|---|\n"
     )
     files.append(File.generated(config, "reference/index.md", content=head + "\n".join(lines) + "\n"))
