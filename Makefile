@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench parity tables lock clean
+.PHONY: demo test check bench parity tables docs lock clean
 
 demo: $(READY)
 	$(BIN)/snnguard demo
@@ -15,8 +15,8 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 check: $(READY)
-	$(BIN)/ruff check src tests benchmarks results
-	$(BIN)/ruff format --check src tests benchmarks results
+	$(BIN)/ruff check src tests benchmarks results examples docs/_hooks
+	$(BIN)/ruff format --check src tests benchmarks results examples docs/_hooks
 	$(BIN)/mypy
 
 # Speed beside other libraries, in the environment of `make parity`; half an hour on two cores, and nothing else should run.
@@ -34,6 +34,10 @@ parity: .venv-parity/.ready
 # The README's results table, made anew from results/.
 tables: $(READY)
 	$(BIN)/python results/make_tables.py
+
+# The site of docs/, with reference, command line and deviations made from the source: site/index.html. Needs no network.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -60,4 +64,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv .venv-parity .venv-lock build
+	rm -rf .venv .venv-parity .venv-lock build site
