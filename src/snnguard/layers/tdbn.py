@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .across import devices, moments
+
 
 class TDBN(nn.BatchNorm2d):
     """alpha * threshold * (I - mean) / sqrt(var + eps), then the affine map; statistics over (T, N, H, W).
@@ -19,6 +21,8 @@ class TDBN(nn.BatchNorm2d):
         self.scale = alpha * threshold
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and devices() > 1:
+            return self._across_devices(x)
         if self.scale == 1:
             return super().forward(x)
         # (scale * normalised) * weight + bias = normalised * (scale * weight) + bias
@@ -30,6 +34,21 @@ class TDBN(nn.BatchNorm2d):
             x, self.running_mean, self.running_var, self.weight * self.scale, self.bias,
             self.training, self.momentum or 0.0, self.eps,
         )  # fmt: skip
+
+    def _across_devices(self, x: Tensor) -> Tensor:
+        """The statistics of the whole batch, of which each device has its share."""
+        over = (0, 2, 3)
+        mean, var = moments(x.mean(over), x.var(over, correction=0))
+        with torch.no_grad():
+            count = devices() * x.numel() // x.shape[1]
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(var * count / max(1, count - 1), self.momentum or 0.0)
+        slope = self.scale * self.weight * (var + self.eps).rsqrt()
+        return x * slope[:, None, None] + (self.bias - mean * slope)[:, None, None]
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, scale={self.scale}"

@@ -22,7 +22,8 @@ from snnguard.data.dataset import fingerprint
 from snnguard.defenses.defense import Batch, Defense, Step
 from snnguard.errors import RequestError, RunFolderError, SNNGuardError
 from snnguard.layers import watching
-from snnguard.neurons import neurons_of
+from snnguard.layers.across import devices, moments, total
+from snnguard.neurons import Membrane, neurons_of
 from snnguard.record import write_atomic
 
 from .checkpoint import load_weights, pack_optimiser, read_latest, unpack_optimiser, write_tensors
@@ -30,12 +31,13 @@ from .frugal import with_less_memory
 from .interrupt import graceful
 from .optimiser import learning_rate_share
 from .settings import Training, resolve_device
+from .spread import spread
 
 Line = dict[str, Any]
 Report = Callable[[int, int, Line], None]
 
 
-SILENT = {"checkpoint_seconds", "device", "max_steps", "probe_size", "recompute"}
+SILENT = {"checkpoint_seconds", "device", "devices", "max_steps", "probe_size", "recompute"}
 """Settings of training that do not change its numbers, so that a resumed run may have others."""
 
 
@@ -94,17 +96,31 @@ def fit(
     Raises `Stopped`, a KeyboardInterrupt, after Ctrl-C or SIGTERM; `Diverged` when the loss or a weight is no longer
     finite, with the last saved state untouched; `RunFolderError` if `out` holds the training of something else.
     """
-    loop = Loop(model, train, validation, defense, training, augmentation, seed, out, teachers or {})
+    given = (model, train, validation, defense, training, augmentation, seed, out, teachers or {})
+    if training.devices == 1:
+        fabric = Fabric(accelerator=resolve_device(training.device).type, devices=1, precision=training.precision)
+        return _fit(fabric, *given, report=report)
+    outcome: Outcome = spread(_fit, given, training, report)
+    if not outcome.finished:
+        raise Stopped(outcome)
+    model.eval()
+    return outcome
+
+
+def _fit(fabric: Fabric, *given: Any, report: Report | None = None) -> Outcome:
+    """`fit` in one of the processes that train together."""
+    loop = Loop(fabric, *given)
+    model = loop.model
     loop.resume()
     with graceful() as stop_asked:
         while loop.progress.step < loop.steps:
             line = loop.step()
             if report is not None:
                 report(loop.progress.step, loop.steps, line)
-            stopping = stop_asked()  # asked once: whoever leaves has saved
+            stopping = bool(total(torch.tensor(float(stop_asked()))))  # asked once: whoever leaves has saved
             if loop.progress.step % loop.per_epoch == 0 or loop.progress.step == loop.steps:
                 loop.end_epoch()
-            elif stopping or time.monotonic() - loop.saved > training.checkpoint_seconds:
+            elif stopping or time.monotonic() - loop.saved > loop.training.checkpoint_seconds:
                 loop.save()
             if stopping:
                 break
@@ -120,13 +136,15 @@ class Loop:
     """Model, optimiser and place in training, with the few things that are done with them."""
 
     def __init__(
-        self, model: nn.Module, train: Split, validation: Split, defense: Defense, training: Training,
+        self, fabric: Fabric, model: nn.Module, train: Split, validation: Split, defense: Defense, training: Training,
         augmentation: Augmentation | None, seed: int, out: Path | None, teachers: Mapping[str, nn.Module],
     ) -> None:  # fmt: skip
         self.defense, self.training, self.augmentation, self.seed, self.out = defense, training, augmentation, seed, out
-        self.device = resolve_device(training.device)
+        self.device = fabric.device
         self.train, self.validation = train.to(self.device), validation.to(self.device)
         self.batch_size = min(training.batch_size, len(train))
+        if self.batch_size % fabric.world_size:
+            raise RequestError(f"{fabric.world_size} devices cannot share batches of {self.batch_size} images equally")
         self.per_epoch = len(train) // self.batch_size
         self.total = training.epochs * self.per_epoch
         self.steps = min(self.total, training.max_steps or self.total)
@@ -136,7 +154,7 @@ class Loop:
         if training.recompute:
             model.recompute = True  # type: ignore[assignment]
         self.model = model
-        self.fabric = Fabric(accelerator=self.device.type, devices=1, precision=training.precision)
+        self.fabric = fabric
         optimiser = training.optimiser.over(model, defense.groups(model))
         self.wrapped, self.optimiser = self.fabric.setup(model, optimiser)
         self.teachers = self._checked(teachers)
@@ -153,7 +171,9 @@ class Loop:
         index = self.progress.step
         seed = rng.derive(self.seed, "step", index)
         rate = self._set_learning_rate(index)
-        step, batch, logits, main, penalties = with_less_memory(self.model, partial(self._gradients, index, seed))
+        work = partial(self._gradients, index, seed)
+        # One device alone cannot begin a step anew while the others wait for its gradients.
+        step, batch, logits, main, penalties = work() if devices() > 1 else with_less_memory(self.model, work)
         with rng.scope(rng.derive(seed, "update")):
             if self.training.clip_norm:
                 norm = self.fabric.clip_gradients(
@@ -166,6 +186,7 @@ class Loop:
         self.progress.step += 1
         line = {"loss": main.item(), "train_accuracy": (logits.argmax(1) == hard(batch.y)).float().mean().item()}
         line |= {f"penalty.{name}": value.item() for name, value in penalties.items()}
+        line = {name: float(total(torch.tensor(value))) / devices() for name, value in line.items()} if devices() > 1 else line
         for name, value in line.items():
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
         self.progress.seconds += time.perf_counter() - began
@@ -191,14 +212,14 @@ class Loop:
         defense, model = self.defense, self.model
         with watching(model, defense.watch) as seen:
             logits = self.wrapped(self._laid_out(batch.x))
-        step = replace(step, membranes={name: passes[-1] for name, passes in seen.items()})
+        step = replace(step, membranes={name: _shared(passes[-1]) for name, passes in seen.items()})
         with self.fabric.autocast():
             main = defense.objective(model, batch, logits, step)
             if main is None:
                 main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
             penalties = defense.penalties(model, batch, logits, step)
         loss = main + sum(penalties.values()) if penalties else main
-        if not torch.isfinite(loss):
+        if not torch.isfinite(total(loss.detach())):
             parts = {"main": main.item(), **{name: value.item() for name, value in penalties.items()}}
             raise Diverged(
                 f"the loss is not finite at step {self.progress.step} ({parts}); lower the learning rate or clip_norm"
@@ -229,6 +250,8 @@ class Loop:
     def save(self) -> None:
         """Writes the state and the metrics, if there is a folder to write to."""
         self.saved = time.monotonic()
+        if not self.fabric.is_global_zero:
+            return
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
             raise Diverged(
                 f"a weight is no longer finite after step {self.progress.step}; lower the learning rate or clip_norm"
@@ -262,7 +285,8 @@ class Loop:
             {name.removeprefix("memory."): t.to(self.device) for name, t in tensors.items() if name.startswith("memory.")}
         )
         self.progress = Progress(**{k: card[k] for k in ("step", "sums", "lines", "seconds")})
-        self._write_metrics()
+        if self.fabric.is_global_zero:
+            self._write_metrics()
 
     def _where(self) -> Step:
         """The place in training, without what belongs to one step."""
@@ -306,7 +330,8 @@ class Loop:
         x = self.train.pixels(chosen, self.device)
         if self.augmentation is not None:
             x = self.augmentation(x, torch.Generator().manual_seed(rng.derive(seed, "augmentation")))
-        return x, self.train.labels[chosen.to(self.device)]
+        share = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        return x[share], self.train.labels[chosen.to(self.device)][share]
 
     def _laid_out(self, x: Tensor) -> Tensor:
         if self.training.channels_last and x.ndim == 4:
@@ -336,3 +361,11 @@ class Loop:
                 logged["histogram"] = histogram(layer)
                 line |= {f"{name}.{layer.layer}": value for name, value in logged.items()}
         return line
+
+
+def _shared(membrane: Membrane) -> Membrane:
+    """The moments of the whole batch, of which each device has its share; hinges are means over samples already."""
+    if devices() == 1 or membrane.mean is None or membrane.var is None:
+        return membrane
+    mean, var = moments(membrane.mean, membrane.var)
+    return replace(membrane, mean=mean, var=var)

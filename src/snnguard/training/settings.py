@@ -16,8 +16,10 @@ class Training(Choice):
 
     The defaults are the RAT family's (METHODS 4.1). `checkpoint_seconds` bounds what a crash can cost; how often it is
     saved does not change the result. `probe_size` validation images are looked at after each epoch for the logged
-    membrane statistics. `recompute` saves memory at the price of another forward pass per step, without a change in the
-    numbers; a step that runs out of memory turns it on by itself.
+    membrane statistics. With several `devices` each takes its share of every batch and all have the statistics of the whole,
+    so that the numbers are those of one device, up to rounding and to what is drawn at random per image. `recompute` saves
+    memory at the price of another forward pass per step, without a change in the numbers; a step that runs out of memory
+    turns it on by itself, unless several devices train together.
     """
 
     epochs: PositiveInt = 300
@@ -27,6 +29,7 @@ class Training(Choice):
     final_learning_rate: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip_norm: PositiveFloat | None = None
+    devices: PositiveInt = 1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     channels_last: bool = True
