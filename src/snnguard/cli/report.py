@@ -8,6 +8,7 @@ import typer
 from snnguard import report as pages
 from snnguard.errors import RequestError
 from snnguard.record import Record, read_json
+from snnguard.report.print import export as print_files
 
 from .main import app, console
 
@@ -22,6 +23,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     title: Annotated[str, typer.Option()] = "SNNGuard report",
+    export: Annotated[Path | None, typer.Option(help="A folder for papers: table.tex, figures as .svg and .png.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown and write no page.")] = False,
 ) -> None:
     """One self-contained HTML page from records: table, pictures, curves, membranes, training. Needs no model, no GPU."""
@@ -31,7 +33,8 @@ def report(
         return
     pages.write(records, out, title=title)
     console.print(pages.console(records))
-    console.print(f"Written: {out}")
+    written = [out, *([] if export is None else print_files(records, export))]
+    console.print(f"Written: {', '.join(map(str, written))}")
 
 
 def read(source: Path) -> list[Record]:

@@ -95,7 +95,7 @@ def _clean(named: Sequence[tuple[str, Record]]) -> str:
         points = 100 * (record.accuracy.point - base.accuracy.point)
         within = " (intervals overlap)" if overlap(record.accuracy, base.accuracy) else ""
         costs.append(f"{other} {_signed(points)}{within}")
-    return f"On clean images {name} is right on {full(base.accuracy)}; in points against it: {', '.join(costs)}."
+    return f"On clean images {name} is right on {full(base.accuracy)}; in points against it: {_between(costs).join(costs)}."
 
 
 def _warning(named: Sequence[tuple[str, Record]]) -> str:
@@ -146,4 +146,9 @@ def _first(interval: Interval) -> str:
 
 
 def _list(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return items[0] if len(items) == 1 else f"{_between(items).join(items[:-1])} and {items[-1]}"
+
+
+def _between(items: Sequence[str]) -> str:
+    """A comma, or where the items themselves have one a semicolon."""
+    return "; " if any("," in item for item in items) else ", "

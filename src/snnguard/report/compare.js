@@ -1,0 +1,40 @@
+// Two networks side by side: the rows of the chosen pair. Pairs are stored once, the earlier network first.
+for (const form of document.querySelectorAll("form.compare")) {
+  const {pairs, figure} = JSON.parse(document.getElementById("pair-data").textContent);
+  const {one, other} = form.elements, body = document.querySelector("#pair tbody"), said = form.querySelector("output");
+  const table = document.getElementById("pair"), place = document.getElementById("pair-plot");
+  const points = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1);
+  const turned = (row) => ({...row, only_one: row.only_other, only_other: row.only_one, difference: -row.difference, low: -row.high, high: -row.low});
+  const line = (row) => {
+    const cells = [row.label, row.only_one, row.only_other, points(row.difference), `${points(row.low)} to ${points(row.high)}`, row.p < 0.001 ? "< 0.001" : row.p.toFixed(3)];
+    const written = document.createElement("tr");
+    cells.forEach((text, i) => {
+      const cell = document.createElement(i ? "td" : "th");
+      cell.textContent = text;
+      if (!i) cell.scope = "row";
+      written.append(cell);
+    });
+    return written;
+  };
+  const chart = (rows) => {
+    const x = rows.map((row) => row.difference), y = rows.map((row) => row.label);
+    const error = {type: "data", symmetric: false, array: rows.map((row) => row.high - row.difference), arrayminus: rows.map((row) => row.difference - row.low)};
+    const trace = {...figure.data[0], x, y, error_x: {...figure.data[0].error_x, ...error}};
+    place.style.height = `${110 + 26 * rows.length}px`;
+    plots.draw(place, {data: [trace], layout: figure.layout});
+  };
+  const apply = () => {
+    const a = Number(one.value), b = Number(other.value), names = [one, other].map((select) => select.selectedOptions[0].text);
+    const pair = a === b ? {refused: "Choose two different networks.", rows: []} : pairs[`${Math.min(a, b)}-${Math.max(a, b)}`];
+    const rows = a < b ? pair.rows : pair.rows.map(turned);
+    const apart = rows.filter((row) => row.low > 0 || row.high < 0).length;
+    said.textContent = pair.refused || `${names[1]} against ${names[0]}: ${apart} of ${rows.length} intervals exclude zero.`;
+    table.hidden = place.hidden = rows.length === 0;
+    body.replaceChildren(...rows.map(line));
+    if (rows.length) chart(rows);
+  };
+  form.addEventListener("input", apply);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.reset();
+  apply();
+}
