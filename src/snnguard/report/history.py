@@ -38,7 +38,8 @@ def spread(values: Sequence[int], *, most: int = MOST_EPOCHS) -> list[int]:
 
 
 def _layer(records: Sequence[Record], layer: str, figure: Any) -> dict[str, Any]:
-    lines, drawn = [], {trace.legendgroup for trace in figure.data}
+    lines: list[dict[str, Any]] = []
+    drawn = {trace.legendgroup for trace in figure.data}
     for record, name, group in zip(records, names(records), figures._escaped(records), strict=True):
         judged = next((m for m in record.membranes if m.layer == layer), None)
         if judged is not None and group in drawn:

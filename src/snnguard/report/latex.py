@@ -10,8 +10,9 @@ from .table import WHISKER, Cell, headings, rows
 SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    '"': r"\textquotedbl{}", "±": r"$\pm$", "∞": r"$\infty$", "≤": r"$\le$", "≥": r"$\ge$", "−": r"$-$", "×": r"$\times$", "·": r"$\cdot$",
-    "†": r"\dag{}", "–": "--", "—": "---", "→": r"$\to$", "…": r"\dots{}", "‘": "`", "’": "'", "“": "``", "”": "''",
+    '"': "''", "±": r"$\pm$", "∞": r"$\infty$", "≤": r"$\le$", "≥": r"$\ge$", "−": r"$-$", "×": r"$\times$",
+    "·": r"$\cdot$", "†": r"\dag{}", "–": "--", "—": "---", "→": r"$\to$", "…": r"\dots{}",
+    "‘": "`", "’": "'", "“": "``", "”": "''",
 }  # fmt: skip
 """What LaTeX would take for a command, or has no letter for in its usual fonts."""
 
@@ -26,7 +27,7 @@ def latex(records: Sequence[Record], *, label: str = "tab:robustness") -> str:
     lines = [
         r"% \usepackage{booktabs} \usepackage{textcomp}",
         r"\begin{table*}",
-        r"  \centering",
+        r"  \centering\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"  \caption{{Accuracy in \%. {escaped(' '.join([*table.caption, WHISKER]))}}}",
         rf"  \label{{{label}}}",
         rf"  \begin{{tabular}}{{l{'r' * len(heads)}}}",
@@ -61,7 +62,7 @@ def _number(cell: Cell | None) -> str:
     if cell is None or not cell.total:
         return "--"
     point, width = cell.brief
-    return rf"{point}{{\scriptsize\,{escaped(width)}}}{_marked(cell.marks)}"
+    return rf"{point}{{\tiny\,{escaped(width)}}}{_marked(cell.marks)}"
 
 
 def _marked(marks: Sequence[str]) -> str:

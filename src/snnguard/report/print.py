@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,16 +19,21 @@ from snnguard.record import Curve, Interval, Membrane, Record, write_atomic
 
 from .figures import colour
 from .latex import latex
-from .table import names, printable, rows
+from .table import headings, names, printable, rows
 
-STYLE = {
+STYLE: Any = {
     "font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
     "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.5, "legend.frameon": False, "svg.fonttype": "none",
     "svg.hashsalt": "snnguard", "text.parse_math": False,
 }  # fmt: skip
+UNDATED: dict[str, dict[str, str | None]] = {"svg": {"Date": None, "Creator": "SNNGuard"}, "png": {"Software": "SNNGuard"}}
+"""Endings of the files, and what stands in them beside the figure: nothing that differs from one run to the next."""
+
 MARKERS = "osDP^X*v"
 DASHES = ("-", "--", ":", "-.")
 COLUMNS = 4
+LETTER = 0.065
+"""Width of a letter of a legend in inches, rather too wide than too narrow."""
 
 
 def export(records: Sequence[Record], folder: Path) -> list[Path]:
@@ -44,7 +50,7 @@ def export(records: Sequence[Record], folder: Path) -> list[Path]:
         if any(r.membranes for r in records):
             drawn["membranes"] = membranes(records)
         for name, figure in drawn.items():
-            for ending, metadata in (("svg", {"Date": None, "Creator": "SNNGuard"}), ("png", {"Software": "SNNGuard"})):
+            for ending, metadata in UNDATED.items():
                 path = folder / f"{name}.{ending}"
                 write_atomic(path, _rendered(figure, ending, metadata))
                 written.append(path)
@@ -54,8 +60,7 @@ def export(records: Sequence[Record], folder: Path) -> list[Path]:
 def accuracy(records: Sequence[Record]) -> Figure:
     """Bars: accuracy per attack with its 95 % interval, the strongest gradient rule; the last are not bounded by the threat."""
     table = rows(records, condensed=True)
-    bounded = [c.name for c in table.columns if c.bounded]
-    ticks = ["clean", *bounded, "worst case", *(f"{c.name}\n(unbounded)" for c in table.columns if not c.bounded)]
+    ticks = headings(table)
     figure, (axes,) = _figure(max(4.0, 0.55 * len(ticks)), 2.6)
     width = 0.8 / max(1, len(table.rows))
     for index, row in enumerate(table.rows):
@@ -68,6 +73,8 @@ def accuracy(records: Sequence[Record]) -> Figure:
         )  # fmt: skip
     axes.set_xticks(range(len(ticks)), ticks, rotation=35, ha="right", rotation_mode="anchor")
     axes.set(ylabel="accuracy (%)", ylim=(0, 102))
+    if not all(column.bounded for column in table.columns):
+        axes.set_xlabel("* not bounded by the threat", loc="right")
     axes.grid(visible=False, axis="x")
     _legend(figure, axes)
     return figure
@@ -107,22 +114,24 @@ def membranes(records: Sequence[Record]) -> Figure:
         axes.set_title(printable(layer), loc="left")
         peaks = [0.0]
         for index, (record, name) in enumerate(zip(records, names(records), strict=True)):
-            for membrane in (m for m in record.membranes if m.layer == layer and sum(m.counts)):
+            for membrane in (m for m in record.membranes if m.layer == layer and any(m.counts)):
                 peaks.append(_histogram(axes, membrane, name, colour(index)))
                 axes.set_xlim(membrane.edges[0], membrane.edges[-1])
         axes.set_ylim(0, 1.08 * max(peaks) or 1)
         axes.axvline(0, color="#666666", linewidth=0.6, linestyle=":")
         axes.set_yticks([])
-    for axes in panels[len(layers) :]:
-        axes.set_visible(False)
-    figure.supxlabel("membrane potential − threshold", fontsize=8)
+    for place, axes in enumerate(panels):
+        axes.set_visible(place < len(layers))
+        if place + across >= len(layers):  # none below it
+            axes.set_xlabel("potential − threshold")
     _legend(figure, panels[0])
     return figure
 
 
 def _histogram(axes: Axes, membrane: Membrane, name: str, shade: str) -> float:
     """Draws one layer of one record. Returns its highest point, the outermost bins aside: they gather what lies beyond."""
-    edges, total = membrane.edges, sum(membrane.counts)
+    edges = membrane.edges
+    total = sum(membrane.counts)
     density = [n / total / (b - a) for n, a, b in zip(membrane.counts, edges, edges[1:], strict=False)]
     if math.isfinite(membrane.window):
         axes.axvspan(-membrane.window, membrane.window, color="#f0f0f0", lw=0, zorder=0)
@@ -146,7 +155,9 @@ def _figure(width: float, height: float, down: int = 1, across: int = 1) -> tupl
 def _legend(figure: Figure, axes: Axes) -> None:
     lines, labels = axes.get_legend_handles_labels()
     if labels:
-        figure.legend(lines, labels, loc="outside lower center", ncols=min(3, len(labels)))
+        width = LETTER * max(map(len, labels)) + 0.5
+        columns = int(figure.get_figwidth() / width)
+        figure.legend(lines, labels, loc="outside lower center", ncols=min(max(1, columns), len(labels)))
 
 
 def _sorted(curve: Curve, scale: float) -> tuple[list[float], list[Interval]]:
