@@ -21,7 +21,7 @@ const plots = (() => {
   const drawn = new Set();
   const draw = (place, {data, layout}) => {
     Plotly.react(place, data, {...layout, font: {...layout.font, color: ink()}}, options);
-    if (!drawn.has(place)) new ResizeObserver(() => Plotly.Plots.resize(place)).observe(place);
+    if (!drawn.has(place)) new ResizeObserver(() => { if (place.clientWidth) Plotly.Plots.resize(place); }).observe(place);
     drawn.add(place);
   };
   for (const source of document.querySelectorAll("script[data-for]")) {

@@ -35,6 +35,9 @@ COLUMNS = 4
 LETTER = 0.065
 """Width of a letter of a legend in inches, rather too wide than too narrow."""
 
+LINE = 0.18
+"""Height of a line of a legend in inches, by which a figure grows."""
+
 
 def export(records: Sequence[Record], folder: Path) -> list[Path]:
     """Writes `table.tex` and `accuracy`, `radius-KIND` and `membranes` as .svg and .png; what has no data is left out.
@@ -61,7 +64,7 @@ def accuracy(records: Sequence[Record]) -> Figure:
     """Bars: accuracy per attack with its 95 % interval, the strongest gradient rule; the last are not bounded by the threat."""
     table = rows(records, condensed=True)
     ticks = headings(table)
-    figure, (axes,) = _figure(max(4.0, 0.55 * len(ticks)), 2.6)
+    figure, (axes,) = _figure(max(4.0, 0.55 * len(ticks)), 2.3)
     width = 0.8 / max(1, len(table.rows))
     for index, row in enumerate(table.rows):
         shown = [(place, cell.interval) for place, cell in enumerate(table.cells(row)) if cell and cell.total]
@@ -82,7 +85,7 @@ def accuracy(records: Sequence[Record]) -> Figure:
 
 def radius(records: Sequence[Record], *, kind: str = "linf") -> Figure:
     """Accuracy against the radius with its 95 % interval as a band; the radius in 1/255 of the range under L∞."""
-    figure, (axes,) = _figure(4.0, 2.6)
+    figure, (axes,) = _figure(4.0, 2.3)
     styles = {name: DASHES[i % len(DASHES)] for i, name in enumerate(dict.fromkeys(c.name for r in records for c in r.curves))}
     for index, (record, name) in enumerate(zip(records, names(records), strict=True)):
         if record.threat.get("kind", "linf") != kind:
@@ -109,7 +112,7 @@ def membranes(records: Sequence[Record]) -> Figure:
     layers = list(dict.fromkeys(m.layer for r in records for m in r.membranes))
     across = min(COLUMNS, len(layers))
     down = math.ceil(len(layers) / across)
-    figure, panels = _figure(max(3.2, 1.9 * across), 1.7 * down + 0.4, down, across)
+    figure, panels = _figure(max(3.2, 1.9 * across), 1.7 * down + 0.2, down, across)
     for axes, layer in zip(panels, layers, strict=False):
         axes.set_title(printable(layer), loc="left")
         peaks = [0.0]
@@ -156,8 +159,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
     lines, labels = axes.get_legend_handles_labels()
     if labels:
         width = LETTER * max(map(len, labels)) + 0.5
-        columns = int(figure.get_figwidth() / width)
-        figure.legend(lines, labels, loc="outside lower center", ncols=min(max(1, columns), len(labels)))
+        columns = min(max(1, int(figure.get_figwidth() / width)), len(labels))
+        figure.set_figheight(figure.get_figheight() + LINE * math.ceil(len(labels) / columns))
+        figure.legend(lines, labels, loc="outside lower center", ncols=columns)
 
 
 def _sorted(curve: Curve, scale: float) -> tuple[list[float], list[Interval]]:
