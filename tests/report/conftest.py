@@ -130,7 +130,11 @@ def some_histograms(epochs: tuple[dict[str, Any], ...], *layers: str) -> tuple[d
     return tuple(
         line
         | {f"histogram.{layer}": [1000 * (place == 10 + i) for place in range(40)] for layer in layers}
-        | {f"{name}.{layer}": value for layer in layers for name, value in (("mean", -2 + 0.2 * i), ("std", 0.5), ("overlap", 0.25))}
+        | {
+            f"{name}.{layer}": value
+            for layer in layers
+            for name, value in (("mean", -2 + 0.2 * i), ("std", 0.5), ("overlap", 0.25))
+        }
         for i, line in enumerate(epochs)
     )
 
@@ -188,7 +192,8 @@ def a_page() -> list[Record]:
                 membranes=tuple(a_membrane(f"conv{i}", -0.3 - 0.2 * index, 0.6 + 0.1 * index, i) for i in range(1, 5)),
                 curves=(a_curve(total, [clean, *(int(clean * strength ** (j / 4)) for j in range(1, 7))]),),
                 pictures=tuple(
-                    a_picture(10 * index + j, attack=("FGSM", "FGSM", "PGD-20")[j], adversarial_label="838"[j]) for j in range(3)
+                    a_picture(10 * index + j, attack=("FGSM", "FGSM", "PGD-20")[j], adversarial_label="838"[j])
+                    for j in range(3)
                 ),
                 epochs=some_histograms(some_epochs(), "conv1", "conv2", "conv3", "conv4"),
                 notes={"best_epoch": 7},

@@ -17,11 +17,13 @@ for (const form of document.querySelectorAll("form.compare")) {
     return written;
   };
   const chart = (rows) => {
-    const x = rows.map((row) => row.difference), y = rows.map((row) => row.label);
+    const short = (text) => text.length > 24 ? `${text.slice(0, 23)}…` : text;  // the table has the whole name
+    const x = rows.map((row) => row.difference), y = rows.map((row, i) => i);
+    const yaxis = {...figure.layout.yaxis, tickvals: y, ticktext: rows.map((row) => short(row.label))};
     const error = {type: "data", symmetric: false, array: rows.map((row) => row.high - row.difference), arrayminus: rows.map((row) => row.difference - row.low)};
-    const trace = {...figure.data[0], x, y, error_x: {...figure.data[0].error_x, ...error}};
+    const trace = {...figure.data[0], x, y, text: rows.map((row) => row.label), error_x: {...figure.data[0].error_x, ...error}};
     place.style.height = `${110 + 26 * rows.length}px`;
-    plots.draw(place, {data: [trace], layout: figure.layout});
+    plots.draw(place, {data: [trace], layout: {...figure.layout, yaxis}});
   };
   const apply = () => {
     const a = Number(one.value), b = Number(other.value), names = [one, other].map((select) => select.selectedOptions[0].text);

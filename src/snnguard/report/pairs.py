@@ -30,10 +30,10 @@ def chart() -> go.Figure:
     figure = figures._figure("Difference with its 95 % interval", "points of accuracy", "")
     figure.add_scatter(
         mode="markers", marker={"color": figures.colour(0), "size": 9}, error_x={"thickness": 1.5, "color": "gray"},
-        hovertemplate="%{y}: %{x:+.1f} points<extra></extra>",
+        hovertemplate="%{text}: %{x:+.1f} points<extra></extra>",
     )  # fmt: skip
     figure.add_vline(x=0, line={"width": 1, "color": "gray", "dash": "dot"})
-    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_yaxes(autorange="reversed")
     figure.update_layout(showlegend=False)
     return figure
 
