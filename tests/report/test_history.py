@@ -1,5 +1,6 @@
 """What the epoch slider shows."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -32,7 +33,7 @@ def test_a_long_training_is_thinned_out_with_its_first_and_last_epoch(record, me
     long = record("a", membranes=(membrane("conv1"),), epochs=logged(epochs(200), "conv1"))
     stops = history([long])["stops"][:-1]
     assert (len(stops), stops[0], stops[-1]) == (MOST_EPOCHS, 0, 199)
-    assert {b - a for a, b in zip(stops, stops[1:], strict=False)} <= {6, 7}
+    assert {b - a for a, b in itertools.pairwise(stops)} <= {6, 7}
     other = replace(long, name="b", epochs=logged(epochs(150), "conv1"))
     assert len(history([long, other])["stops"]) <= MOST_EPOCHS + 1
 

@@ -49,7 +49,9 @@ def test_what_users_wrote_is_no_command(record, attack, suspicion):
     for line in text.splitlines()[1:]:
         bare = re.sub(r"\\[{}%&#_$]", "", line)
         assert bare.count("{") == bare.count("}")
-        assert "%" not in bare and "#" not in bare and "_" not in bare
+        assert "%" not in bare
+        assert "#" not in bare
+        assert "_" not in bare
         assert bare.count("$") % 2 == 0
 
 
