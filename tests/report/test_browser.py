@@ -244,3 +244,22 @@ def test_older_and_shorter_records(browser, tmp_path):
         heading.click()
         assert column(page, 0)[-1] == "short"
     page.close()
+
+
+def test_a_page_without_records_and_one_of_hostile_names_run_no_foreign_code(browser, tmp_path):
+    name = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    evil = [replace(record, name=name, labels=(name,)) for record in a_page()[:2]]
+    faults = []
+    page = browser.new_page()
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+    for title, records in (("empty", []), ("evil", evil)):
+        path = tmp_path / f"{title}.html"
+        path.write_text(render(records, title=title))
+        page.goto(path.as_uri())
+        assert page.title() == title
+    page.get_by_role("combobox", name="with", exact=True).select_option("0")
+    assert page.get_by_role("combobox", name="with", exact=True).locator("option").first.inner_text() == name
+    assert faults == []
+    page.close()

@@ -8,7 +8,6 @@ import typer
 from snnguard import report as pages
 from snnguard.errors import RequestError
 from snnguard.record import Record, read_json
-from snnguard.report.print import export as print_files
 
 from .main import app, console
 
@@ -33,7 +32,11 @@ def report(
         return
     pages.write(records, out, title=title)
     console.print(pages.console(records))
-    written = [out, *([] if export is None else print_files(records, export))]
+    written = [out]
+    if export is not None:
+        from snnguard.report import print as paper  # matplotlib is slow to import, and needed by nobody else
+
+        written += paper.export(records, export)
     console.print(f"Written: {', '.join(map(str, written))}")
 
 
