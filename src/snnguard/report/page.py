@@ -22,6 +22,9 @@ from .table import full, names, printable, rows, threat_text
 SCRIPTS = ("plots.js", "table.js", "compare.js", "images.js", "membranes.js", "copy.js")
 """The page's own scripts in the order in which they run; the later ones draw with `plots` of the first."""
 
+UNNAMED = "not named"
+"""Stands for the attack of a picture whose record does not say which it was."""
+
 
 def render(
     records: Sequence[Record], *, title: str = "SNNGuard report", summary: str = "", comparison: Comparison | None = None
@@ -72,6 +75,7 @@ def _environment() -> Environment:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
     environment.filters |= {"full": full, "printable": printable, "outcome": _outcome, "number": _number, "signed": _signed}
+    environment.globals["unnamed"] = UNNAMED
     environment.globals["inlined"] = lambda name: files(__package__).joinpath(name).read_text("utf-8")
     return environment
 
@@ -193,12 +197,12 @@ def _outcome(picture: Picture) -> str:
 def _choices(records: Sequence[Record], views: Sequence[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
     """Value and text of what the page's lists offer: networks, and attacks and classes of the pictures."""
     shown = [picture for record in records for picture in record.pictures]
-    attacks = dict.fromkeys(printable(p.attack) for p in shown)
+    attacks = dict.fromkeys(printable(p.attack) or UNNAMED for p in shown)
     classes = dict.fromkeys(printable(label) for record in records for label in record.labels)
     seen = {printable(p.label) for p in shown}
     return {
         "networks": [(str(view["index"]), view["name"]) for view in views],
-        "attacks": [(attack, attack or "not named") for attack in attacks],
+        "attacks": [(attack, attack) for attack in attacks],
         "labels": [(label, label) for label in dict.fromkeys([*classes, *seen]) if label in seen],
     }
 
