@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from snnguard.record import LOGGED_EDGES
 from snnguard.report import figures
-from snnguard.report.history import HIGHEST, MOST_EPOCHS, history, spread
+from snnguard.report.history import HIGHEST, MOST_EPOCHS, history, thinned
 
 
 def test_the_stops_are_the_epochs_and_then_the_judged_network(page):
@@ -38,10 +38,10 @@ def test_a_long_training_is_thinned_out_with_its_first_and_last_epoch(record, me
     assert len(history([long, other])["stops"]) <= MOST_EPOCHS + 1
 
 
-def test_spread_keeps_few_values_and_of_many_both_ends():
-    assert spread([3, 5, 9], most=3) == [3, 5, 9]
-    assert spread(list(range(101)), most=5) == [0, 25, 50, 75, 100]
-    assert spread([]) == []
+def test_thinning_keeps_few_values_and_of_many_both_ends():
+    assert thinned([3, 5, 9], most=3) == [3, 5, 9]
+    assert thinned(list(range(101)), most=5) == [0, 25, 50, 75, 100]
+    assert thinned([]) == []
 
 
 def test_what_is_damaged_is_left_out(record, membrane, epochs, logged):

@@ -25,12 +25,12 @@ def history(records: Sequence[Record]) -> dict[str, Any]:
     stops = sorted({epoch for record in records for epoch in _kept(record)})
     return {
         "edges": LOGGED_EDGES,
-        "stops": [*spread(stops), None],
+        "stops": [*thinned(stops), None],
         "layers": [_layer(records, layer, figure) for layer, figure in figures.membranes(records).items()],
     }
 
 
-def spread(values: Sequence[int], *, most: int = MOST_EPOCHS) -> list[int]:
+def thinned(values: Sequence[int], *, most: int = MOST_EPOCHS) -> list[int]:
     """At most `most` (two or more) of the values, evenly spread; the first and the last are kept."""
     if len(values) <= most:
         return list(values)
@@ -55,7 +55,7 @@ def _layer(records: Sequence[Record], layer: str, figure: Any) -> dict[str, Any]
 
 def _kept(record: Record) -> list[int]:
     """The epochs of a record that logged histograms, thinned out."""
-    return spread([e["epoch"] for e in record.epochs if isinstance(e.get("epoch"), int) and _has_histogram(e)])
+    return thinned([e["epoch"] for e in record.epochs if isinstance(e.get("epoch"), int) and _has_histogram(e)])
 
 
 def _has_histogram(line: dict[str, Any]) -> bool:

@@ -1,5 +1,5 @@
-// Membrane histograms: one figure, a layer chosen from a list and an epoch from a slider, whose last stop is the judged network.
-// The figure of a layer comes as it is at that stop; for an epoch the logged bins and the Gaussian are put in its place.
+// Membrane histograms: one figure, a layer from a list and an epoch from a slider, whose last stop is the judged network.
+// The figure of a layer comes as it is at that stop; for an epoch the logged bins and their Gaussian take its place.
 for (const form of document.querySelectorAll("form.membranes")) {
   const {edges, stops, layers} = JSON.parse(document.getElementById("membrane-data").textContent);
   const place = document.getElementById("membrane"), said = document.getElementById("membrane-said");
@@ -19,13 +19,15 @@ for (const form of document.querySelectorAll("form.membranes")) {
     const {name, figure, lines} = layers[picker.value], epoch = stops[slider.value];
     const words = lines.map((line) => {
       const {mean, std, overlap} = at(line, epoch);
-      return `${line.name}: mean ${number(mean, 2)}, std ${number(std, 2)}, ${number(overlap && 100 * overlap, 1)} % inside the window`;
+      const inside = overlap === null ? "unknown" : `${number(100 * overlap, 1)} %`;
+      return `${line.name}: mean ${number(mean, 2)}, std ${number(std, 2)}, ${inside} inside the window`;
     });
     const data = figure.data.map((trace) => {
       const {counts, mean, std} = at(lines.find((line) => line.group === trace.legendgroup), epoch);
       if (!counts) return trace;
       if (!trace.name) return {...trace, y: trace.x.map((x) => bell(x, mean, std))};
-      return {...trace, x: centres, y: density(counts), hovertemplate: "%{x:.3g}: %{y:.3g}<extra>%{fullData.name}</extra>"};
+      const hovertemplate = "%{x:.3g}: %{y:.3g}<extra>%{fullData.name}</extra>";
+      return {...trace, x: centres, y: density(counts), hovertemplate};
     });
     const when = epoch === null ? "the judged network" : `epoch ${epoch}`;
     slider.setAttribute("aria-valuetext", when);
