@@ -49,6 +49,15 @@ def test_a_page_that_loads_nothing_from_elsewhere(snnguard: Any, judged: Path, t
     assert not re.findall(r"""(?:@import|url\()\s*["']?(?:https?:)?//""", styles)
 
 
+def test_files_for_papers(snnguard: Any, judged: Path, tmp_path: Path) -> None:
+    said = snnguard("report", judged, "--out", tmp_path / "r.html", "--export", tmp_path / "paper")
+    assert said.code == 0
+    found = {path.name for path in (tmp_path / "paper").iterdir()}
+    assert {"table.tex", "accuracy.svg", "accuracy.png", "radius-linf.png", "membranes.svg"} <= found
+    assert all(name in said.out.replace("\n", "") for name in found)
+    assert r"\toprule" in (tmp_path / "paper" / "table.tex").read_text()
+
+
 def test_markdown(snnguard: Any, judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = snnguard("report", judged, "--markdown")

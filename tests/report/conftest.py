@@ -125,6 +125,20 @@ def some_epochs(count: int = 8) -> tuple[dict[str, Any], ...]:
     )
 
 
+def some_histograms(epochs: tuple[dict[str, Any], ...], *layers: str) -> tuple[dict[str, Any], ...]:
+    """The same lines with a histogram of each layer, of which all lies in one bin: the next one in each epoch."""
+    return tuple(
+        line
+        | {f"histogram.{layer}": [1000 * (place == 10 + i) for place in range(40)] for layer in layers}
+        | {
+            f"{name}.{layer}": value
+            for layer in layers
+            for name, value in (("mean", -2 + 0.2 * i), ("std", 0.5), ("overlap", 0.25))
+        }
+        for i, line in enumerate(epochs)
+    )
+
+
 def a_page() -> list[Record]:
     """Five records as a demo would make them: two gradient rules, unbounded attacks, curves, pictures, a suspicion."""
     names = ("undefended", "mpd-sgr", "tgo", "adversarial training", "at + mpd-sgr")
@@ -177,8 +191,11 @@ def a_page() -> list[Record]:
                 suspicions=(a_suspicion("one-step-gap", message),) if index == 2 else (),
                 membranes=tuple(a_membrane(f"conv{i}", -0.3 - 0.2 * index, 0.6 + 0.1 * index, i) for i in range(1, 5)),
                 curves=(a_curve(total, [clean, *(int(clean * strength ** (j / 4)) for j in range(1, 7))]),),
-                pictures=tuple(a_picture(10 * index + j) for j in range(3)),
-                epochs=some_epochs(),
+                pictures=tuple(
+                    a_picture(10 * index + j, attack=("FGSM", "FGSM", "PGD-20")[j], adversarial_label="838"[j])
+                    for j in range(3)
+                ),
+                epochs=some_histograms(some_epochs(), "conv1", "conv2", "conv3", "conv4"),
                 notes={"best_epoch": 7},
             )
         )
@@ -223,6 +240,11 @@ def picture():
 @pytest.fixture
 def epochs():
     return some_epochs
+
+
+@pytest.fixture
+def logged():
+    return some_histograms
 
 
 @pytest.fixture

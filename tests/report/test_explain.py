@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 from snnguard.record import Interval
 from snnguard.report import comparable, overlap, sentences, warning
@@ -120,3 +121,21 @@ def test_overlap_is_symmetric_and_includes_touching():
     assert overlap(interval(0.1, 0.9), interval(0.2, 0.3))
     assert not overlap(interval(0.25, 0.3), interval(0.1, 0.2))
     assert not overlap(interval(0.1, 0.2), interval(0.25, 0.3))
+
+
+def test_of_many_records_the_sentences_name_the_extremes(record):
+    records = [record("undefended", 900, 1000, {"pgd/bptt": 100})]
+    records += [record(f"d{i}", 850 - 10 * i, 1000, {"pgd/bptt": 200 + 40 * i}) for i in range(8)]
+    text = sentences(records)
+    assert "in points against it: from −12.0 (d7) to −5.0 (d0)." in text
+    other = [replace(r, suite="another") if i == 3 else r for i, r in enumerate(records)]
+    text = sentences(other)
+    assert "worst case: from 10.0 % (8.3 to 12.0) of undefended to 48.0 % (44.9 to 51.1) of d7." in text
+    assert "On clean images: from 78.0 % (75.3 to 80.5) of d7 to 90.0 % (88.0 to 91.7) of undefended." in text
+
+
+def test_names_with_commas_are_kept_apart(record):
+    records = [record(n, 900, 1000, {"pgd/bptt": 100}) for n in ("undefended", "MPD-SGR, eta 1", "TGO, lambda 2", "AT")]
+    text = sentences(records)
+    assert "could show: MPD-SGR, eta 1; TGO, lambda 2 and AT." in text
+    assert "against it: MPD-SGR, eta 1 +0.0 (intervals overlap); TGO, lambda 2 +0.0" in text

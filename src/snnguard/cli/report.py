@@ -22,6 +22,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     title: Annotated[str, typer.Option()] = "SNNGuard report",
+    export: Annotated[Path | None, typer.Option(help="A folder for papers: table.tex, figures as .svg and .png.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown and write no page.")] = False,
 ) -> None:
     """One self-contained HTML page from records: table, pictures, curves, membranes, training. Needs no model, no GPU."""
@@ -31,7 +32,12 @@ def report(
         return
     pages.write(records, out, title=title)
     console.print(pages.console(records))
-    console.print(f"Written: {out}")
+    written = [out]
+    if export is not None:
+        from snnguard.report import print as paper  # matplotlib is slow to import, and needed by nobody else
+
+        written += paper.export(records, export)
+    console.print(f"Written: {', '.join(map(str, written))}")
 
 
 def read(source: Path) -> list[Record]:

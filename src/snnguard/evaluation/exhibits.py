@@ -64,7 +64,8 @@ def spread(y: Tensor, count: int) -> Tensor:
 
 
 def _exhibited(
-    model: Model, x: Tensor, x_adv: Tensor, y: Tensor, *, name: str, threat: Threat, labels: Sequence[str], seed: int, draws: int
+    model: Model, x: Tensor, x_adv: Tensor, y: Tensor, *, name: str, threat: Threat, labels: Sequence[str], seed: int,
+    draws: int,
 ) -> list[Picture]:  # fmt: skip
     with rng.scope(rng.derive(seed, "pictures", "judgement")):
         before, after = (predict(model, images, draws=draws).argmax(1) for images in (x, x_adv))

@@ -6,6 +6,7 @@ report.write(records, Path("report.html"))      # the page
 rich.print(report.console(records))             # the table on the screen
 report.markdown(records)                        # the table of the README
 report.sentences(records)                       # what it means, in words
+report.print.export(records, Path("paper"))     # table.tex, figures as .svg and .png (import snnguard.report.print)
 """
 
 from . import figures

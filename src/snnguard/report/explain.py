@@ -10,6 +10,9 @@ from snnguard.record import Interval, Record
 
 from .table import column_of, full, names, strongest, threat_text
 
+FEW = 6
+"""Of more records than these the sentences name only the extremes."""
+
 
 def sentences(records: Sequence[Record]) -> str:
     """Two sentences: who stands best under the worst case, and what it costs in clean accuracy.
@@ -48,7 +51,7 @@ def _worst(named: Sequence[tuple[str, Record]]) -> str:
         return "No attack within a threat was run, so these numbers say nothing about robustness"
     records = [r for _, r in attacked]
     if not comparable(records):
-        values = "; ".join(f"{n}: {full(r.worst)}" for n, r in attacked)
+        values = _each([(n, r.worst) for n, r in attacked], ": ")
         return f"Judged under different threats, suites or images, the records are not ranked; worst case: {values}"
     under = f"when every image faces the strongest attack for it within {threat_text(records[0].threat)}"
     if len(attacked) == 1:
@@ -89,13 +92,21 @@ def _clean(named: Sequence[tuple[str, Record]]) -> str:
     if len(named) == 1:
         return f"Without attack it is right on {full(base.accuracy)}."
     if not _has_baseline(named):
-        return f"On clean images: {'; '.join(f'{n} {full(r.accuracy)}' for n, r in named)}."
+        return f"On clean images: {_each([(n, r.accuracy) for n, r in named], ' ')}."
+    return f"On clean images {name} is right on {full(base.accuracy)}; in points against it: {_costs(base, named[1:])}."
+
+
+def _costs(base: Record, others: Sequence[tuple[str, Record]]) -> str:
+    """The clean accuracy of every other record less that of the baseline, or of many the least and the greatest."""
+    points = [(100 * (record.accuracy.point - base.accuracy.point), name, record) for name, record in others]
+    if len(points) > FEW:
+        (low, most, _), (high, least, _) = (extreme(points, key=lambda p: p[0]) for extreme in (min, max))
+        return f"from {_signed(low)} ({most}) to {_signed(high)} ({least})"
     costs = []
-    for other, record in named[1:]:
-        points = 100 * (record.accuracy.point - base.accuracy.point)
+    for difference, name, record in points:
         within = " (intervals overlap)" if overlap(record.accuracy, base.accuracy) else ""
-        costs.append(f"{other} {_signed(points)}{within}")
-    return f"On clean images {name} is right on {full(base.accuracy)}; in points against it: {', '.join(costs)}."
+        costs.append(f"{name} {_signed(difference)}{within}")
+    return _between(costs).join(costs)
 
 
 def _warning(named: Sequence[tuple[str, Record]]) -> str:
@@ -146,4 +157,17 @@ def _first(interval: Interval) -> str:
 
 
 def _list(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return items[0] if len(items) == 1 else f"{_between(items).join(items[:-1])} and {items[-1]}"
+
+
+def _each(shares: Sequence[tuple[str, Interval]], between: str) -> str:
+    """Every share with its name, or of many the least and the greatest: the table has them all."""
+    if len(shares) <= FEW:
+        return "; ".join(f"{name}{between}{full(share)}" for name, share in shares)
+    (low, least), (high, greatest) = (extreme(shares, key=lambda s: s[1].point) for extreme in (min, max))
+    return f"from {full(least)} of {low} to {full(greatest)} of {high}"
+
+
+def _between(items: Sequence[str]) -> str:
+    """A comma, or where the items themselves have one a semicolon."""
+    return "; " if any("," in item for item in items) else ", "

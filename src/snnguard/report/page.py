@@ -1,56 +1,93 @@
 """One HTML page from records: it holds everything it shows, opens from a file and asks no other host for anything."""
 
 import json
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from snnguard.record import AttackResult, Record, write_atomic
+from snnguard.comparison import Comparison
+from snnguard.record import AttackResult, Picture, Record, write_atomic
 
 from . import figures
 from .explain import sentences, warning
+from .history import history
+from .pairs import chart, pairs
 from .table import full, names, printable, rows, threat_text
 
+SCRIPTS = ("plots.js", "table.js", "compare.js", "images.js", "membranes.js", "copy.js")
+"""The page's own scripts in the order in which they run; the later ones draw with `plots` of the first."""
 
-def render(records: Sequence[Record], *, title: str = "SNNGuard report", summary: str = "") -> str:
+UNNAMED = "not named"
+"""Stands for the attack of a picture whose record does not say which it was."""
+
+
+def render(
+    records: Sequence[Record], *, title: str = "SNNGuard report", summary: str = "", comparison: Comparison | None = None
+) -> str:  # fmt: skip
     """The page as HTML. All text is escaped.
 
-    Without a `summary` it opens with `sentences(records)`; what should make one suspicious follows.
+    Without a `summary` it opens with `sentences(records)`; what should make one suspicious follows. A `comparison` shows
+    published numbers beside ours.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"full": full, "printable": printable}
-    template = environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
     table = rows(records, condensed=True)
-    inside = sum(c.bounded for c in table.columns)
     threats = dict.fromkeys(str(r.threat.get("kind", "linf")) for r in records if r.curves)
-    return template.render(
+    views = [_view(r, n, i) for i, (r, n) in enumerate(zip(records, names(records), strict=True))]
+    layers = history(records)
+    return _environment().get_template("page.html").render(
         title=printable(title),
         summary=summary or sentences(records),
         warning=warning(records),
         facts=_facts(records),
         table=table,
-        inside=inside,
-        bars=_figure(figures.attacks(records)) if records else None,
-        curves=[_figure(figures.robustness(records, kind=kind)) for kind in threats],
-        membranes=[(layer, _figure(figure)) for layer, figure in figures.membranes(records).items()],
-        training=[(quantity, _figure(figure)) for quantity, figure in figures.training(records).items()],
-        views=[_view(r, n, i) for i, (r, n) in enumerate(zip(records, names(records), strict=True))],
+        inside=sum(c.bounded for c in table.columns),
+        bars=_drawn(figures.attacks(records)) if records else None,
+        curves=[_drawn(figures.robustness(records, kind=kind)) for kind in threats],
+        comparison=comparison,
+        published=None if comparison is None else _published(comparison),
+        pairs=_inline({"pairs": pairs(records), "figure": chart().to_plotly_json()}) if len(records) > 1 else None,
+        pictures=any(record.pictures for record in records),
+        choices=_choices(records, views),
+        history=layers,
+        histories=_inline(layers),
+        training=[(quantity, _drawn(figure)) for quantity, figure in figures.training(records).items()],
+        views=views,
+        scripts=SCRIPTS,
         plotly=get_plotlyjs().replace("</script", r"<\/script"),  # its own code, not anybody's data
-    )
+    )  # fmt: skip
 
 
-def write(records: Sequence[Record], path: Path, *, title: str = "SNNGuard report", summary: str = "") -> None:
+def write(
+    records: Sequence[Record], path: Path, *, title: str = "SNNGuard report", summary: str = "",
+    comparison: Comparison | None = None,
+) -> None:  # fmt: skip
     """Writes the page, atomically. Raises `RequestError` if the disk is full or the folder cannot be written."""
-    write_atomic(path, render(records, title=title, summary=summary).encode())
+    write_atomic(path, render(records, title=title, summary=summary, comparison=comparison).encode())
 
 
-def _figure(figure: Any) -> str:
-    """The figure as JSON that is safe inside a script element: no `<`, `>` or `&` is left in it."""
-    text = str(figure.to_json()).replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
+def _environment() -> Environment:
+    loader = PackageLoader(__package__, ".")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    environment.filters |= {"full": full, "printable": printable, "outcome": _outcome, "number": _number, "signed": _signed}
+    environment.globals["unnamed"] = UNNAMED
+    environment.globals["inlined"] = lambda name: files(__package__).joinpath(name).read_text("utf-8")
+    return environment
+
+
+def _drawn(figure: Any) -> str:
+    return _inline(json.loads(figure.to_json()))
+
+
+def _inline(data: Any) -> str:
+    """JSON that is safe inside a script element: no `<`, `>` or `&` is left in it, and not a number is null."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = text.replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
@@ -73,6 +110,8 @@ def _view(record: Record, name: str, index: int) -> dict[str, Any]:
     versions = ", ".join(f"{k} {v}" for k, v in source.versions.items())
     return {
         "name": name,
+        "index": index,
+        "words": " ".join([name, *_kinds(source.recipe.get("defense"))]),
         "colour": figures.colour(index),
         "record": record,
         "threat": threat_text(record.threat),
@@ -113,6 +152,13 @@ def _attack(record: Record, result: AttackResult) -> dict[str, Any]:
         "draws": f"{result.draws} / {result.eval_draws}",
         "seed": result.seed,
         "seconds": f"{result.seconds:.1f}",
+        "order": {
+            "accuracy": _key(result.accuracy.point),
+            "success": _key(result.success(record.clean).point),
+            "linf": _key(result.mean_linf),
+            "l2": _key(result.mean_l2),
+            "zero": _key(zero),
+        },
     }
 
 
@@ -127,3 +173,53 @@ def _flat(value: dict[str, Any], prefix: str = "") -> list[str]:
     for key, item in value.items():
         lines += _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else [printable(f"{prefix}{key}={item}")]
     return lines
+
+
+def _key(value: float | None) -> str:
+    """What a cell is sorted by; nothing where there is no number."""
+    return "" if value is None or not math.isfinite(value) else f"{value:.9g}"
+
+
+def _kinds(value: Any) -> list[str]:
+    """The names of all choices inside one, as of the defenses of a stack; a page finds a network by them."""
+    if isinstance(value, dict):
+        own = [printable(str(value["kind"]))] if "kind" in value else []
+        return own + [kind for part in value.values() for kind in _kinds(part)]
+    return [kind for part in value for kind in _kinds(part)] if isinstance(value, list) else []
+
+
+def _outcome(picture: Picture) -> str:
+    if picture.clean_label != picture.label:
+        return "wrong"
+    return "withstood" if picture.adversarial_label == picture.label else "turned"
+
+
+def _choices(records: Sequence[Record], views: Sequence[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """Value and text of what the page's lists offer: networks, and attacks and classes of the pictures."""
+    shown = [picture for record in records for picture in record.pictures]
+    attacks = dict.fromkeys(printable(p.attack) or UNNAMED for p in shown)
+    classes = dict.fromkeys(printable(label) for record in records for label in record.labels)
+    seen = {printable(p.label) for p in shown}
+    return {
+        "networks": [(str(view["index"]), view["name"]) for view in views],
+        "attacks": [(attack, attack) for attack in attacks],
+        "labels": [(label, label) for label in dict.fromkeys([*classes, *seen]) if label in seen],
+    }
+
+
+def _published(comparison: Comparison) -> dict[str, Any]:
+    """The cells as a table: the rows and the columns in the order of their first cells."""
+    cells = {(cell.row, cell.column): cell for cell in comparison.cells}
+    columns = list(dict.fromkeys(cell.column for cell in comparison.cells))
+    lines = [(row, [cells.get((row, c)) for c in columns]) for row in dict.fromkeys(cell.row for cell in comparison.cells)]
+    counts = sorted({cell.seeds for cell in comparison.cells if cell.ours is not None})
+    runs = " to ".join(str(count) for count in dict.fromkeys(counts[:1] + counts[-1:])) or "no"
+    return {"columns": columns, "rows": lines, "seeds": f"{runs} training run{'s' * (runs != '1')}"}
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")

@@ -118,7 +118,7 @@ def console(records: Sequence[Record]) -> Screen:
     table = rows(records, condensed=True)
     screen = Screen(box=box.SIMPLE_HEAD, collapse_padding=True, show_lines=True, caption_justify="left")
     screen.add_column("accuracy in %", overflow="fold", min_width=10)
-    for heading in _headings(table):
+    for heading in headings(table):
         screen.add_column(Text(re.sub(r" |(?<=\w{3}-)(?=\d\d)", "\n", heading)), justify="right", no_wrap=True)
     for row in table.rows:
         briefs = [(c.brief, c.marks) if c else (("–", ""), ()) for c in table.cells(row)]
@@ -133,8 +133,8 @@ def console(records: Sequence[Record]) -> Screen:
 def markdown(records: Sequence[Record]) -> str:
     """The condensed table in GitHub's Markdown, with the list of suspicions below it."""
     table = rows(records, condensed=True)
-    headings = ["accuracy in %", *(escaped(h) for h in _headings(table))]
-    lines = [_line(headings), _line(["---", *["---:"] * (len(headings) - 1)])]
+    heads = ["accuracy in %", *(escaped(h) for h in headings(table))]
+    lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for row in table.rows:
         cells = [" ".join([*cell.brief, *cell.marks]).strip() if cell else "–" for cell in table.cells(row)]
         lines.append(_line([" ".join([escaped(row.name), *row.marks]), *cells]))
@@ -236,7 +236,8 @@ def _caption(records: Sequence[Record], condensed: bool) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _headings(table: Table) -> list[str]:
+def headings(table: Table) -> list[str]:
+    """The headings of `Table.cells`; a star marks what the threat does not bound."""
     bounded = [c.name for c in table.columns if c.bounded]
     return ["clean", *bounded, "worst case", *(f"{c.name} *" for c in table.columns if not c.bounded)]
 
