@@ -2,7 +2,7 @@
 
 from .certify import Certificates, certified, certified_accuracy, certify, smoothing_sigma, standing, vote
 from .evaluate import Progress, evaluate
-from .exhibits import curve, pictures, png, to_image
+from .exhibits import pictures, png, to_image
 from .merge import Shard, merged
 from .paired import Paired, paired
 from .provenance import gather
@@ -22,7 +22,6 @@ __all__ = [
     "certified",
     "certified_accuracy",
     "certify",
-    "curve",
     "evaluate",
     "gather",
     "merged",

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from snnguard import rng
-from snnguard.analysis import membranes
+from snnguard.analysis import curve, membranes
 from snnguard.attacks import PGD, InputGradient, Model
 from snnguard.data import Dataset, Split, load
-from snnguard.evaluation import Attacker, Shard, curve, evaluate, gather, pictures, suite, tune
+from snnguard.evaluation import Attacker, Shard, evaluate, gather, pictures, suite, tune
 from snnguard.evaluation.evaluate import Report
 from snnguard.evaluation.partial import digest
 from snnguard.evaluation.suites import CASCADES, TUNED
