@@ -1,6 +1,6 @@
 """Analysis of networks: numbers, not pictures."""
 
-from .analyse import ANALYSES, Subject, analyse
+from .catalogue import ANALYSES, Subject, analyse
 from .classes import class_robustness
 from .constants import constant_sweep, with_constant
 from .distribution import membranes_over_time

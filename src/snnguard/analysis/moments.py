@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnguard import rng
 from snnguard.attacks import frozen
 from snnguard.findings import ChannelMoments
 from snnguard.neurons import Neuron, Watch, neurons_of
@@ -71,7 +72,7 @@ def feeding(model: nn.Module, x: Tensor) -> dict[str, str]:
 
             hooks.append(module.register_forward_pre_hook(taken))
     try:
-        with torch.no_grad(), frozen(model):
+        with torch.no_grad(), frozen(model), rng.scope(0):  # whatever is drawn, the layers are the same
             model(x)
     finally:
         for hook in hooks:

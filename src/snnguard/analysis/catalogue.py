@@ -34,6 +34,8 @@ STEP_COUNTS = (0, 1, 2, 5, 10, 20, 50)
 DECAYS = (0.25, 0.5, 0.75, 0.9, 1.0)
 THRESHOLD_SHARES = (0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5)
 STEP_SHARES = (0.25, 0.5, 1.0, 2.0, 4.0)
+POINTS = 11
+"""Along each direction of a surface."""
 
 Report = Callable[[str, int, int], None]
 """Told the analysis that begins, how many are done, and how many there are."""
@@ -98,7 +100,7 @@ def _gradients(s: Subject) -> Sequence[Any]:
 
 def _surfaces(s: Subject) -> Sequence[Any]:
     """the loss in the plane of the attack's and a random direction, for several gradient rules"""
-    return surfaces(s.model, s.x, s.y, threat=s.threat, draws=s.draws, **s.passes)
+    return surfaces(s.model, s.x, s.y, threat=s.threat, points=POINTS, draws=s.draws, **s.passes)
 
 
 def _curves(s: Subject) -> Sequence[Any]:
