@@ -6,10 +6,13 @@ report.write(records, Path("report.html"))      # the page
 rich.print(report.console(records))             # the table on the screen
 report.markdown(records)                        # the table of the README
 report.sentences(records)                       # what it means, in words
+report.write_analysis(findings, Path("analysis.html"))  # another page, from the findings of an analysis
 """
 
 from . import figures
 from .explain import comparable, overlap, sentences, warning
+from .findings_facts import facts
+from .findings_page import analysis_page, write_analysis
 from .page import render, write
 from .table import Cell, Column, Note, Row, Table, console, markdown, names, rows, threat_text
 
@@ -19,8 +22,10 @@ __all__ = [
     "Note",
     "Row",
     "Table",
+    "analysis_page",
     "comparable",
     "console",
+    "facts",
     "figures",
     "markdown",
     "names",
@@ -31,4 +36,5 @@ __all__ = [
     "threat_text",
     "warning",
     "write",
+    "write_analysis",
 ]

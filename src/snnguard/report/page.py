@@ -34,10 +34,10 @@ def render(records: Sequence[Record], *, title: str = "SNNGuard report", summary
         facts=_facts(records),
         table=table,
         inside=inside,
-        bars=_figure(figures.attacks(records)) if records else None,
-        curves=[_figure(figures.robustness(records, kind=kind)) for kind in threats],
-        membranes=[(layer, _figure(figure)) for layer, figure in figures.membranes(records).items()],
-        training=[(quantity, _figure(figure)) for quantity, figure in figures.training(records).items()],
+        bars=embedded(figures.attacks(records)) if records else None,
+        curves=[embedded(figures.robustness(records, kind=kind)) for kind in threats],
+        membranes=[(layer, embedded(figure)) for layer, figure in figures.membranes(records).items()],
+        training=[(quantity, embedded(figure)) for quantity, figure in figures.training(records).items()],
         views=[_view(r, n, i) for i, (r, n) in enumerate(zip(records, names(records), strict=True))],
         plotly=get_plotlyjs().replace("</script", r"<\/script"),  # its own code, not anybody's data
     )
@@ -48,7 +48,7 @@ def write(records: Sequence[Record], path: Path, *, title: str = "SNNGuard repor
     write_atomic(path, render(records, title=title, summary=summary).encode())
 
 
-def _figure(figure: Any) -> str:
+def embedded(figure: Any) -> str:
     """The figure as JSON that is safe inside a script element: no `<`, `>` or `&` is left in it."""
     text = str(figure.to_json()).replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
