@@ -76,6 +76,11 @@ def test_potentials_that_do_not_vary_have_no_shape(driven):
     assert first.gaussian_overlap == first.overlap == 1.0
 
 
+def test_without_an_image_there_is_nothing_to_look_at(network, images):
+    with pytest.raises(RequestError, match="at least one image"):
+        membranes_over_time(network(), images(0))
+
+
 def test_without_a_neuron_there_is_nothing_to_look_at(linear):
     with pytest.raises(RequestError, match="no SNNGuard neuron"):
         membranes_over_time(linear(torch.ones(2, 3)), torch.rand(2, 3))

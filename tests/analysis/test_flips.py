@@ -6,6 +6,7 @@ from scipy.stats import norm
 
 from snnguard.analysis import flips
 from snnguard.encoders import Poisson
+from snnguard.errors import RequestError
 from snnguard.neurons import LIF, neurons_of
 
 
@@ -35,6 +36,11 @@ def test_noise_is_carried_where_there_is_no_leak_and_forgotten_where_all_leaks(d
     for one in lost:
         assert abs(sum(one.flipped) - sum(one.expected)) <= 4 * sum(one.expected) ** 0.5
     assert sum(kept[3].flipped) > 1.2 * sum(kept[3].expected)
+
+
+def test_noise_needs_a_size(driven):
+    with pytest.raises(RequestError, match="found sigma=0"):
+        flips(driven(LIF(), 1), torch.rand(1, 1, 3), sigma=0.0)
 
 
 def test_it_repeats_and_leaves_nothing_behind(network, images):

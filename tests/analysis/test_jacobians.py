@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from snnguard import rng
 from snnguard.analysis import FixedPattern, jacobian, jacobian_norms, operator_norm
 from snnguard.encoders import Poisson
-from snnguard.neurons import BPTT, LIF
+from snnguard.neurons import BPTT, LIF, SampledFiring, plif, use_rule
 from snnguard.threat import L2, Linf
 
 
@@ -84,6 +85,15 @@ def test_the_fixed_pattern_takes_the_matrices_around_it(network, images):
     x = images(1).double()
     expected = torch.autograd.functional.jacobian(lambda v: rectified(v.reshape(1, 1, 1, 8, 8))[0], x.flatten())
     assert torch.allclose(jacobian(model, x, rule=FixedPattern())[0], expected)
+
+
+@pytest.mark.parametrize("neuron", [LIF(), LIF(decay=0.9, traits=(SampledFiring(),)), plif()], ids=["lif", "sampled", "plif"])
+def test_the_fixed_pattern_does_not_move_a_bit(network, images, neuron):
+    model = network(neuron=neuron)
+    with rng.scope(0):
+        logits = model(images(3))
+    with rng.scope(0), use_rule(model, FixedPattern()):
+        assert torch.equal(model(images(3)), logits)
 
 
 def test_draws_are_averaged_and_repeat(network, images):

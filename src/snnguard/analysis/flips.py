@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from snnguard import rng
+from snnguard.errors import RequestError
 from snnguard.findings import Flips
 from snnguard.neurons import Membrane, Neuron, Watch, neurons_of
 
@@ -32,9 +33,12 @@ def flips(
 ) -> list[Flips]:  # fmt: skip
     """One entry per layer and time step, over raw images `x` [N, C, H, W], with noise in one layer at a time.
 
-    So the layers before are those of the network without noise. A random network draws the same with and without it. The noise
-    is added to the current, and a trait that scales the current scales it too.
+    So the layers before are those of the network without noise. A random network draws the same with and without it. The
+    noise is added to the current, and a trait that scales the current scales it too. Raises `RequestError` unless `sigma` is
+    positive.
     """
+    if not sigma > 0:
+        raise RequestError(f"the noise needs a standard deviation above 0, found sigma={sigma}")
     tallies: dict[str, Tensor] = {}
     for part, drawn in batches(model, x, seed=seed, batch_size=batch_size):
         _, quiet = look(model, part, watch=SPIKES, seed=drawn)
@@ -75,7 +79,7 @@ def _tally(before: Membrane, after: Membrane, sigma: float, bins: int) -> Tensor
     assert before.spikes is not None
     assert after.spikes is not None
     distance = (before.potential.abs().float().cpu() / sigma).flatten(1)
-    turned = (before.spikes != after.spikes).flatten(1).double().cpu()
+    turned = (before.spikes != after.spikes).flatten(1).cpu().double()
     expected = torch.special.ndtr(-distance.double())
     place = (distance * (bins / REACH)).long().clamp(max=bins - 1)
     rows = torch.stack([torch.ones_like(turned), turned, expected], 1)

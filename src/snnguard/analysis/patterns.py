@@ -53,7 +53,7 @@ def _spikes(seen: Seen, layer: str) -> Tensor:
 
 
 def _different(one: Seen, other: Seen, layer: str) -> float:
-    return float((_spikes(one, layer) != _spikes(other, layer)).double().mean())
+    return float((_spikes(one, layer) != _spikes(other, layer)).float().mean())
 
 
 def _digests(seen: Seen) -> list[bytes]:

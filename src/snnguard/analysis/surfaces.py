@@ -39,8 +39,8 @@ def surfaces(
             for b in grid:
                 with rng.scope(rng.derive(seed, "point")):
                     logits = predict(model, threat.clip(x + a * along + b * across), draws=draws, batch_size=batch_size)
-                loss.append(float(functional.cross_entropy(logits.double(), y.long())))
-                right.append(float((logits.argmax(1) == y).double().mean()))
+                loss.append(float(functional.cross_entropy(logits.cpu().double(), y.cpu().long())))
+                right.append(float((logits.argmax(1) == y).float().mean()))
         found.append(
             Surface(
                 rule=name,

@@ -28,8 +28,7 @@ def step_sweep(
 ) -> StepSweep:  # fmt: skip
     """Accuracy under one attack after each number of steps, 0 for none; who fell to fewer steps stays fallen.
 
-    Each number is an attack of its own, so that a step size that is a share of something still is. Raises `RequestError` if
-    the attack takes no steps.
+    Each number is an attack of its own, with the same step size. Raises `RequestError` if the attack takes no steps.
     """
     if "steps" not in type(attack).model_fields:
         raise RequestError(f"{attack} takes no steps that could be swept; choose an iterative attack such as pgd")

@@ -22,8 +22,10 @@ def look(model: nn.Module, x: Tensor, *, watch: Watch, seed: int) -> tuple[Tenso
 
 
 def batches(model: nn.Module, x: Tensor, *, seed: int, batch_size: int) -> Iterator[tuple[Tensor, int]]:
-    """Batches of images, each with its own seed. Raises `RequestError` if the network has no neuron to look at."""
+    """Batches of images, each with its own seed. Raises `RequestError` if there are no images, or no neuron to look at."""
     if not neurons_of(model):
         raise RequestError(f"there are no membranes to look at: {type(model).__name__} contains no SNNGuard neuron")
+    if len(x) == 0:
+        raise RequestError("there is nothing to look at: an analysis needs at least one image")
     for index, part in enumerate(x.split(batch_size)):
         yield part, rng.derive(seed, "batch", index)

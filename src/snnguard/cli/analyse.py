@@ -26,7 +26,9 @@ from .main import app, console
 @app.command()
 def analyse(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    what: Annotated[list[str] | None, typer.Option(help=f"Which analyses: {', '.join(ANALYSES)}; default all.")] = None,
+    what: Annotated[
+        list[str] | None, typer.Option(help=f"Which analyses, once for each: {', '.join(ANALYSES)}; default all.")
+    ] = None,
     images: Annotated[int, typer.Option(min=1, help="How many test images.")] = 64,
     draws: Annotated[int | None, typer.Option(min=1, help="Gradient draws for a random network; default 10.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,

@@ -40,6 +40,7 @@ def membranes(found: Sequence[StepMembrane]) -> list[go.Figure]:
             points = [(one.step, value) for one, value in zip(found, values, strict=True) if one.layer == layer]
             _line(figure, index, as_text(layer), [x for x, _ in points], [y for _, y in points])
         figure.update_yaxes(rangemode="tozero")
+        figure.update_xaxes(tickformat="d")
         figures.append(figure)
     return figures
 
@@ -244,6 +245,7 @@ def _bars(
     figure: go.Figure, index: int, name: str, x: Sequence[str], y: Sequence[float | None], shares: Sequence[Interval] = ()
 ) -> None:
     error = {"error_y": whiskers(shares)} if shares else {}
+    figure.update_yaxes(rangemode="tozero")
     figure.add_bar(x=x, y=y, name=name, marker={"color": colour(index)}, **error)
     figure.update_xaxes(type="category")
 

@@ -1,6 +1,7 @@
 """One HTML page of an analysis, made from its findings alone."""
 
 import json
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
@@ -30,7 +31,8 @@ SECTIONS = {
     "flips": (
         "Spikes that noise turns over",
         "Noise in the membranes of one layer at a time. Dashed is the probability that the noise of one step alone turns a "
-        "spike over (Theorem 1 of TGO); in later steps there is also what the membrane has kept.",
+        "spike over (Theorem 1 of TGO); in later steps there is also what the membrane has kept. The last point gathers all "
+        "that lies beyond.",
     ),
     "patterns": (
         "Firing patterns within reach",
@@ -90,7 +92,7 @@ def analysis_page(findings: Findings, *, title: str = "") -> str:
         title=printable(title or f"Analysis of {findings.name}"),
         facts=[f"{findings.images:,} images", threat_text(findings.threat), f"seed {findings.seed}"],
         sections=sections,
-        provenance=json.dumps(vars(source), indent=2, ensure_ascii=False) if source else "",
+        provenance=json.dumps(asdict(source), indent=2, ensure_ascii=False) if source else "",
         plotly=get_plotlyjs().replace("</script", r"<\/script"),  # its own code, not anybody's data
     )
 
