@@ -50,7 +50,7 @@ class ChannelMoments:
     """Mean and standard deviation of `u - threshold` per step and channel, [T][C], beside what a theorem predicts.
 
     `predicted_std` is for currents that are independent from step to step, `repeated_std` for one that is the same in all of
-    them. `departures` are the theorem's assumptions that this layer does not meet.
+    them. `departures` are those assumptions of the theorem that are known not to hold in this layer.
     """
 
     layer: str

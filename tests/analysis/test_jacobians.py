@@ -28,6 +28,14 @@ def test_the_jacobian_of_a_linear_model_is_its_matrix(linear):
     assert (found.rule, found.norm) == ("bptt", "l2")
 
 
+def test_a_model_that_cuts_the_graph_has_no_derivative(threshold):
+    class Rounded(torch.nn.Module):
+        def forward(self, x):
+            return threshold(x.detach().round())
+
+    assert not jacobian(Rounded(), torch.rand(3, 1, 2, 2)).any()
+
+
 def test_power_iteration_finds_the_largest_singular_value():
     matrices = torch.stack([matrix(4, 9, seed) for seed in range(20)])
     exact = torch.linalg.svdvals(matrices)[:, 0]

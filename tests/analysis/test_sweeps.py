@@ -86,6 +86,8 @@ def test_steps_begin_clean_and_never_rise(network: Callable[..., nn.Module], ima
     x_adv = PGD(steps=1)(model, x[right], y[right], threat=threat, seed=rng.derive(3, "curve"))
     assert points[1] == int((model(x_adv).argmax(1) == y[right]).sum()) / 32
     assert points[3] < points[0]
+    again = step_sweep(model, x, y, attack=PGD(), threat=threat, steps=(0, 1, 5, 10), seed=3, name="PGD", batch_size=5)
+    assert again == found  # a network that is not random does not know the batches
 
 
 def test_a_random_network_repeats(network: Callable[..., nn.Module], images: Callable[[int], Tensor]) -> None:

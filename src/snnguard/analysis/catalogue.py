@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -25,7 +26,7 @@ from .jacobians import FixedPattern, jacobian_norms
 from .moments import channel_moments
 from .patterns import patterns
 from .surfaces import surfaces
-from .sweeps import curve, step_sweep
+from .sweeps import attacked_images, curve, step_sweep
 
 RADIUS_SHARES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 """Radii of the sweep, as shares of the threat's eps."""
@@ -56,10 +57,12 @@ class Subject:
 
     @property
     def passes(self) -> dict[str, Any]:
+        """What every analysis needs to know."""
         return {"seed": self.seed, "batch_size": self.batch_size}
 
     @property
     def attack(self) -> PGD:
+        """The attack of the sweeps and of the classes."""
         return PGD(steps=20, early_stop=self.draws == 1, gradient=InputGradient(draws=self.draws))
 
 
@@ -106,15 +109,14 @@ def _surfaces(s: Subject) -> Sequence[Any]:
 def _curves(s: Subject) -> Sequence[Any]:
     """accuracy under PGD against its radius"""
     radii = [share * s.threat.eps for share in RADIUS_SHARES]
-    return [curve(s.model, s.x, s.y, attack=s.attack, threat=s.threat, radii=radii, seed=s.seed, name="PGD-20", draws=s.draws)]
+    asked = {"attack": s.attack, "threat": s.threat, "draws": s.draws, **s.passes}
+    return [curve(s.model, s.x, s.y, radii=radii, name="PGD-20", **asked)]
 
 
 def _steps(s: Subject) -> Sequence[Any]:
     """accuracy under PGD against its number of steps"""
-    counts = STEP_COUNTS
-    return [
-        step_sweep(s.model, s.x, s.y, attack=s.attack, threat=s.threat, steps=counts, seed=s.seed, name="PGD", draws=s.draws)
-    ]
+    asked = {"attack": s.attack, "threat": s.threat, "draws": s.draws, **s.passes}
+    return [step_sweep(s.model, s.x, s.y, steps=STEP_COUNTS, name="PGD", **asked)]
 
 
 def _constants(s: Subject) -> Sequence[Any]:
@@ -122,27 +124,17 @@ def _constants(s: Subject) -> Sequence[Any]:
     neuron = next(iter(neurons_of(s.model).values()))
     steps = sorted({max(1, round(share * neuron.steps)) for share in STEP_SHARES})
     asked = {"decay": DECAYS, "threshold": [share * neuron.settings.threshold for share in THRESHOLD_SHARES], "steps": steps}
+    sweep = partial(
+        constant_sweep, s.model, s.x, s.y, attack=s.attack, threat=s.threat, draws=s.draws, seed=s.seed, batch_size=s.batch_size
+    )  # fmt: skip
     found = []
     for constant, values in asked.items():
         try:
-            found.append(
-                constant_sweep(
-                    s.model,
-                    s.x,
-                    s.y,
-                    constant=constant,
-                    values=values,
-                    attack=s.attack,
-                    threat=s.threat,
-                    draws=s.draws,
-                    **s.passes,
-                )
-            )
+            found.append(sweep(constant=constant, values=values))
         except RequestError as error:
             trained = float(neuron.steps if constant == "steps" else getattr(neuron.settings, constant))
-            found.append(
-                ConstantSweep(constant=constant, trained=trained, values=(), clean=(), attacked=(), refused=str(error))
-            )
+            none: dict[str, Any] = {"values": (), "clean": (), "attacked": ()}
+            found.append(ConstantSweep(constant=constant, trained=trained, refused=str(error), **none))
     return found
 
 
@@ -153,7 +145,7 @@ def _energy(s: Subject) -> Sequence[Any]:
 
 def _classes(s: Subject) -> Sequence[Any]:
     """accuracy and confusions class by class under PGD"""
-    x_adv = s.attack(s.model, s.x, s.y, threat=s.threat, seed=s.seed)
+    x_adv = attacked_images(s.attack, s.model, s.x, s.y, threat=s.threat, **s.passes)
     with rng.scope(rng.derive(s.seed, "judgement")):
         before, after = (predict(s.model, images, draws=s.draws, batch_size=s.batch_size).argmax(1) for images in (s.x, x_adv))
     return class_robustness(s.y, before, after, s.labels)

@@ -19,6 +19,8 @@ from snnguard.neurons import LIF, Mechanism, Neuron, is_unsettled, neurons_of
 from snnguard.record import Flags, Interval
 from snnguard.threat import Threat
 
+from .sweeps import attacked_images
+
 CONSTANTS = ("decay", "threshold", "steps")
 
 
@@ -28,7 +30,7 @@ def with_constant(model: SpikingClassifier, constant: str, *, value: float) -> S
     Raises `RequestError` where that cannot be: a value out of range, or neurons that have learned something in its place.
     """
     _known(constant)
-    if constant == "steps" and (value != int(value) or value < 1):
+    if constant == "steps" and (not float(value).is_integer() or value < 1):
         raise RequestError(f"a network runs for a whole number of steps, at least 1; found {value}")
     changed = copy.deepcopy(model)
     changed.steps = int(value) if constant == "steps" else model.steps
@@ -49,8 +51,8 @@ def _known(constant: str) -> None:
 
 def _heir(fresh: Neuron, neuron: Neuron) -> Neuron:
     """`fresh` with all that `neuron` has learned."""
-    for part, trait in zip(fresh.mechanisms, fresh.settings.traits, strict=True):
-        learned = neuron.mechanisms[fresh.settings.traits.index(trait)].state_dict()
+    for part, old, trait in zip(fresh.mechanisms, neuron.mechanisms, fresh.settings.traits, strict=True):
+        learned = old.state_dict()
         if is_unsettled(part):
             # What is as large as its layer takes its shape from a current: from one that is as large as what was learned.
             shape = max(learned.values(), key=Tensor.numel).shape
@@ -60,9 +62,11 @@ def _heir(fresh: Neuron, neuron: Neuron) -> Neuron:
             raise RequestError(
                 f"{trait.kind} has learned something for each of {neuron.steps} steps; it cannot run for {fresh.steps}"
             )
-    fresh.load_state_dict(neuron.state_dict())
-    device = next(neuron.parameters(), torch.zeros(())).device
-    return fresh.to(device).train(neuron.training)
+    state = neuron.state_dict()
+    fresh.load_state_dict(state)
+    for tensor in state.values():
+        fresh.to(tensor.device)
+    return fresh.train(neuron.training)
 
 
 def constant_sweep(
@@ -82,10 +86,7 @@ def constant_sweep(
     attacked: list[Interval] = []
     for value in values:
         changed = with_constant(model, constant, value=value)
-        x_adv = torch.cat([
-            attack(changed, images, labels, threat=threat, seed=seed)
-            for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True)
-        ])  # fmt: skip
+        x_adv = attacked_images(attack, changed, x, y, threat=threat, seed=seed, batch_size=batch_size)
         with rng.scope(rng.derive(seed, "judgement")):
             before, after = (
                 predict(changed, images, draws=draws, batch_size=batch_size).argmax(1) == y for images in (x, x_adv)

@@ -69,8 +69,7 @@ class _Count:
         self.behind_neurons = True
         steps, images = train.shape[:2]
         _, _, before = self.spikes.get(layer, (0, 0, 0.0))
-        spikes = float((train != 0).sum(dtype=torch.float64 if train.device.type == "cpu" else torch.float32))
-        self.spikes[layer] = (train.numel() // (steps * images), steps, before + spikes)
+        self.spikes[layer] = (train.numel() // (steps * images), steps, before + float((train != 0).sum()))
 
     def weighed(self, layer: str, module: nn.Conv2d | nn.Linear, given: Tensor, images: int) -> None:
         reach = fan_out(module, given[0].shape).to(given.device)
@@ -90,7 +89,7 @@ def fan_out(module: nn.Conv2d | nn.Linear, shape: torch.Size) -> Tensor:
         return torch.full(shape, module.out_features)
     with torch.enable_grad():
         ones = torch.ones(1, *shape, requires_grad=True)
-        synapses = torch.ones_like(module.weight, device="cpu", requires_grad=False)
+        synapses = torch.ones_like(module.weight, device="cpu")
         sums = functional.conv2d(ones, synapses, None, module.stride, module.padding, module.dilation, module.groups)
         (reached,) = torch.autograd.grad(sums.sum(), ones)
     return reached[0].round().long()

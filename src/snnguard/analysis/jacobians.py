@@ -24,7 +24,7 @@ from snnguard.threat import Threat
 
 
 class _Open:
-    """Slope 1 where there is a spike, else 0, in every step."""
+    """Slope 1 from the threshold on, else 0, in every step."""
 
     def at(self, t: int, u: Tensor, *, threshold: float) -> "_Open":  # noqa: ARG002
         return self
@@ -35,8 +35,10 @@ class _Open:
 
 @final
 class FixedPattern(GradientRule, kind="fixed-pattern"):
-    """The firing pattern as a fixed gate: ds[t] = s[t] * du[t], and du[t+1] = decay * (1 - s[t]) * du[t] + dI[t+1], or without
-    the factor 1 - s[t] where the reset subtracts. SOURCE: MPD-SGR (AAAI 2026), supplement, Theorem 2, as read here.
+    """The firing pattern P, where u[t] >= threshold, as a gate that stays: ds[t] = P[t] * du[t].
+
+    The membrane follows du[t+1] = decay * (1 - s[t]) * du[t] + dI[t+1], without the factor 1 - s[t] where the reset subtracts.
+    SOURCE: MPD-SGR (AAAI 2026), supplement, Theorem 2, as read here.
     """
 
     def spikes(
@@ -68,12 +70,15 @@ def jacobian(model: Model, x: Tensor, *, rule: GradientRule | None = None, draws
         for _ in range(draws):
             point = x.detach().requires_grad_()
             logits = model(point)
-            rows = [
-                torch.autograd.grad(logit.sum(), point, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
-                for logit in logits.T
-            ]
+            rows = [_derivative(logit.sum(), point) for logit in logits.T]
             total = total.to(point) + torch.stack([row.flatten(1) for row in rows], 1)
     return total.detach() / draws
+
+
+def _derivative(value: Tensor, point: Tensor) -> Tensor:
+    if not value.requires_grad:  # the model has cut the graph
+        return torch.zeros_like(point)
+    return torch.autograd.grad(value, point, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
 
 
 def jacobian_norms(

@@ -6,8 +6,8 @@
 beta and lambda are the bias and weight of the tdBN layer that feeds the neuron, alpha * V its scale, f(i) the firing rates of
 the channel as measured. SOURCE: MPD-SGR (AAAI 2026), Theorem 1 and supplement A. DEVIATION: the theorem leaves out the
 threshold, and its S has exponents one higher, which its own equation 4 does not give; both make no difference to the variance.
-The theorem assumes a reset that subtracts, normal currents that are independent from step to step, and statistics of the images
-at hand that are the running ones. What of this does not hold in a layer is listed as its departures.
+The theorem assumes plain neurons, a reset that subtracts, normal currents that are independent from step to step, and images
+whose statistics are the running ones. A reset to zero, a current that repeats and traits are listed as a layer's departures.
 """
 
 from typing import Any

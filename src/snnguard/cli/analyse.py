@@ -59,7 +59,7 @@ def analyse(
     )  # fmt: skip
     found = replace(found, provenance=source)
     target = out or folder
-    write_atomic(target / "analysis.json", json.dumps(found.to_json(), allow_nan=False).encode())
+    write_atomic(target / "analysis.json", json.dumps(found.to_json(), indent=1).encode())
     report.write_analysis(found, target / "analysis.html")
     console.print(summary(found))
     console.print(f"Written: {target / 'analysis.json'}, {target / 'analysis.html'}")

@@ -55,7 +55,8 @@ def _histograms(steps: Sequence[StepMembrane]) -> go.Figure:
         if one.std > 0:
             bell = [math.exp(-(((x - one.mean) / one.std) ** 2) / 2) / (one.std * math.sqrt(2 * math.pi)) for x in centres]
             _line(figure, index, f"t = {one.step}", centres, bell, predicted=True)
-    figure.add_vrect(x0=-steps[0].window, x1=steps[0].window, fillcolor=GREY, line={"width": 0}, layer="below")
+    if math.isfinite(steps[0].window):
+        figure.add_vrect(x0=-steps[0].window, x1=steps[0].window, fillcolor=GREY, line={"width": 0}, layer="below")
     figure.add_vline(x=0, line={"width": 1, "color": "gray", "dash": "dot"})
     figure.update_xaxes(range=[steps[0].edges[0], steps[0].edges[-1]])
     return figure
