@@ -7,9 +7,9 @@ from torch import nn
 from snnguard.analysis import energy
 from snnguard.analysis.energy import fan_out
 from snnguard.encoders import Poisson
-from snnguard.layers import OverTime
+from snnguard.layers import OverTime, watching
 from snnguard.networks import SpikingClassifier
-from snnguard.neurons import LIF
+from snnguard.neurons import LIF, Watch
 
 
 class Toy(nn.Module):
@@ -37,6 +37,8 @@ def test_a_toy_network_by_hand():
     grey = energy(Toy(), torch.tensor([[1.0, 0.0], [0.5, 0.0]]))
     assert (grey.operations[0].accumulations, grey.operations[0].multiplications) == (0, 6)  # here zeros count
     assert grey.operations[1].accumulations == 4 * (3 + 2) / 2  # currents of 1, 0.3 and 0.05: 2, 0 and 0 spikes
+    apart = energy(Toy(), torch.tensor([[1.0, 0.0], [0.5, 0.0]]), batch_size=1)
+    assert (apart.operations[0].accumulations, apart.operations[0].multiplications) == (3 / 2, 6 / 2)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +80,22 @@ def test_a_network_layer_by_layer(network, images, batch_size):
     assert first.multiplications == first.dense == 16 * (6 * 9 * 6 + 4 * 6 * 6 + 4 * 4)  # 3x3 on 8x8, once for all steps
     assert first.accumulations == 0
     assert (second.multiplications, pooled.accumulations, last.multiplications) == (0, 0, 0)  # pooled spikes are real
-    assert 0 < pooled.multiplications <= 3 * pooled.dense
+    with torch.no_grad(), watching(model, Watch(potential=True)) as seen:
+        model(images(6))
+    spikes = nn.functional.avg_pool2d(seen["body.3"][0].spikes.flatten(0, 1), 2)
+    assert pooled.multiplications == pytest.approx(int((spikes > 0).sum()) * 64 / 6)  # where no spike came, there is none
     assert last.accumulations == pytest.approx(found.activity[2].spikes * 4)
     assert 36 * found.activity[0].spikes * 8 > second.accumulations  # at most 9 x 32 synapses for a spike
     assert second.accumulations >= 4 * 32 * found.activity[0].spikes  # and at least those of a corner
     assert found.spiking_pj < 0.9 * sum(o.accumulations for o in found.operations) + 4.6 * sum(
         o.multiplications for o in found.operations
     ) * (1 + 1e-9)  # fmt: skip
+
+
+def test_frames_that_differ_are_each_computed(network, images):
+    frames = images(6).reshape(2, 3, 1, 8, 8)
+    first, *_ = energy(network(), frames).operations
+    assert first.multiplications == 3 * first.dense
 
 
 def test_spikes_at_the_input_need_no_multiplication(network, images):

@@ -35,6 +35,7 @@ def test_noise_is_carried_where_there_is_no_leak_and_forgotten_where_all_leaks(d
     lost = flips(driven(LIF(threshold=0.2, decay=0.0), 4), current, sigma=0.1)
     for one in lost:
         assert abs(sum(one.flipped) - sum(one.expected)) <= 4 * sum(one.expected) ** 0.5
+    assert len({one.flipped for one in lost}) == 4  # the noise is fresh in each step, though the current is not
     assert sum(kept[3].flipped) > 1.2 * sum(kept[3].expected)
 
 

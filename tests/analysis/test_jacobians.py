@@ -21,6 +21,7 @@ def test_the_jacobian_of_a_linear_model_is_its_matrix(linear):
     weight = matrix(3, 8)
     x = torch.rand(5, 2, 2, 2, dtype=torch.float64)
     assert torch.allclose(jacobian(linear(weight), x), weight.expand(5, -1, -1))
+    assert torch.allclose(jacobian(linear(weight), x, draws=3), weight.expand(5, -1, -1))
     found = jacobian_norms(linear(weight), x, threat=L2(eps=1), batch_size=2)
     assert found.frobenius == pytest.approx([np.linalg.norm(weight)] * 5)
     assert found.spectral == pytest.approx([np.linalg.norm(weight, 2)] * 5)
