@@ -1,55 +1,19 @@
-"""Curves and pictures."""
+"""Pictures."""
 
 import base64
 import io
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from snnguard.attacks import PGD, Attack, GaussianNoise, fgsm
+from snnguard.attacks import GaussianNoise, fgsm
 from snnguard.data import Dataset
-from snnguard.evaluation import curve, pictures, png, to_image
+from snnguard.evaluation import pictures, png, to_image
 from snnguard.evaluation.exhibits import spread
 from snnguard.threat import Linf
-
-RADII = (0.3, 0.0, 0.02, 0.1)
-
-
-def test_a_curve_by_hand(threshold: nn.Module) -> None:
-    x = torch.tensor([0.51, 0.56, 0.64, 0.49, 0.40, 0.3]).reshape(6, 1, 1, 1)
-    y = torch.tensor([1, 1, 1, 0, 0, 1])  # the last is wrong clean
-    found = curve(threshold, x, y, attack=fgsm(), threat=Linf(eps=0.5), radii=(0.15, 0.0, 0.02, 0.08), name="fgsm")
-    assert found.name == "fgsm"
-    assert found.eps == (0.0, 0.02, 0.08, 0.15)
-    assert [round(i.point * 6) for i in found.accuracy] == [5, 3, 2, 0]
-
-
-def test_a_curve_begins_clean_and_never_rises(trained: nn.Module, faked: Dataset) -> None:
-    x, y = faked.test.pixels(torch.arange(32)), faked.test.labels[:32]
-    found = curve(trained, x, y, attack=PGD(steps=3), threat=Linf(eps=8 / 255), radii=RADII, seed=2)
-    points = [interval.point for interval in found.accuracy]
-    assert points[0] == float((trained(x).argmax(1) == y).float().mean())
-    assert points == sorted(points, reverse=True)
-    assert points[-1] < points[0]
-    assert curve(trained, x, y, attack=PGD(steps=3), threat=Linf(eps=8 / 255), radii=RADII, seed=2) == found
-
-
-def test_a_curve_leaves_what_has_fallen_fallen(threshold: nn.Module, new_attack: Callable[..., Attack]) -> None:
-    seen: list[int] = []
-
-    def only_small(model: object, x: Tensor, y: Tensor) -> Tensor:
-        seen.append(len(x))
-        return x - 0.01 if len(seen) == 1 else x
-
-    x = torch.tensor([0.505, 0.7]).reshape(2, 1, 1, 1)
-    attack = new_attack("only-small", only_small)
-    found = curve(threshold, x, torch.tensor([1, 1]), attack=attack, threat=Linf(eps=1), radii=(0.01, 0.1, 0.2))
-    assert [i.point for i in found.accuracy] == [0.5, 0.5, 0.5]
-    assert seen == [2, 1, 1]
 
 
 def decode(text: str) -> np.ndarray:

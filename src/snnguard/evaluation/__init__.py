@@ -4,7 +4,7 @@ from snnguard.paired import Paired, paired
 
 from .certify import Certificates, certified, certified_accuracy, certify, smoothing_sigma, standing, vote
 from .evaluate import Progress, evaluate
-from .exhibits import curve, pictures, png, to_image
+from .exhibits import pictures, png, to_image
 from .merge import Shard, merged
 from .provenance import gather
 from .suite import Entry, Suite
@@ -23,7 +23,6 @@ __all__ = [
     "certified",
     "certified_accuracy",
     "certify",
-    "curve",
     "evaluate",
     "gather",
     "merged",

@@ -1,4 +1,4 @@
-"""What a report shows beside the verdicts: robust accuracy against the radius, and attacked images."""
+"""What a report shows beside the verdicts: attacked images."""
 
 import base64
 import io
@@ -10,27 +10,8 @@ from torch import Tensor
 
 from snnguard import rng
 from snnguard.attacks import Attack, Model, predict
-from snnguard.record import Curve, Flags, Picture
+from snnguard.record import Picture
 from snnguard.threat import Threat
-
-
-def curve(
-    model: Model, x: Tensor, y: Tensor, *, attack: Attack, threat: Threat, radii: Sequence[float], seed: int = 0,
-    name: str = "pgd", draws: int = 1,
-) -> Curve:  # fmt: skip
-    """Accuracy under one attack at each radius; the samples that fell at a smaller one stay fallen."""
-    with rng.scope(rng.derive(seed, "curve")):
-        standing = predict(model, x, draws=draws).argmax(1) == y
-    intervals = []
-    for radius in sorted(radii):
-        wider = threat.model_copy(update={"eps": radius})
-        index = standing.nonzero().flatten()
-        if radius > 0 and len(index):
-            x_adv = attack(model, x[index], y[index], threat=wider, seed=rng.derive(seed, "curve"))
-            with rng.scope(rng.derive(seed, "curve", "judgement")):
-                standing[index] = predict(model, x_adv, draws=draws).argmax(1) == y[index]
-        intervals.append(Flags(tuple(standing.tolist())).interval)
-    return Curve(name=name, eps=tuple(sorted(radii)), accuracy=tuple(intervals))
 
 
 def pictures(

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from snnguard import rng
-from snnguard.analysis import membranes
+from snnguard.analysis import curve, membranes
 from snnguard.attacks import APGD, PGD, Attack, InputGradient, Model, fgsm
 from snnguard.data import Dataset, Split, load
-from snnguard.evaluation import Attacker, Shard, Suite, curve, evaluate, gather, pictures, suite, tune
+from snnguard.evaluation import Attacker, Shard, Suite, evaluate, gather, pictures, suite, tune
 from snnguard.evaluation.evaluate import Report
 from snnguard.evaluation.partial import digest
 from snnguard.evaluation.suites import CASCADES, TUNED

@@ -7,10 +7,13 @@ rich.print(report.console(records))             # the table on the screen
 report.markdown(records)                        # the table of the README
 report.sentences(records)                       # what it means, in words
 report.print.export(records, Path("paper"))     # table.tex, figures as .svg and .png (import snnguard.report.print)
+report.write_analysis(findings, Path("analysis.html"))  # another page, from the findings of an analysis
 """
 
 from . import figures
 from .explain import comparable, overlap, sentences, warning
+from .findings_facts import facts
+from .findings_page import analysis_page, write_analysis
 from .page import render, write
 from .table import Cell, Column, Note, Row, Table, console, markdown, names, rows, threat_text
 
@@ -20,8 +23,10 @@ __all__ = [
     "Note",
     "Row",
     "Table",
+    "analysis_page",
     "comparable",
     "console",
+    "facts",
     "figures",
     "markdown",
     "names",
@@ -32,4 +37,5 @@ __all__ = [
     "threat_text",
     "warning",
     "write",
+    "write_analysis",
 ]

@@ -32,18 +32,18 @@ def colour(index: int) -> str:
 def attacks(records: Sequence[Record]) -> go.Figure:
     """Bars: accuracy per attack with its 95 % interval; the strongest gradient rule, unbounded attacks at the right."""
     table = rows(records, condensed=True)
-    inside = [_text(c.name) for c in table.columns if c.bounded]
-    outside = [f"{_text(c.name)}<br>(unbounded)" for c in table.columns if not c.bounded]
+    inside = [as_text(c.name) for c in table.columns if c.bounded]
+    outside = [f"{as_text(c.name)}<br>(unbounded)" for c in table.columns if not c.bounded]
     ticks = ["clean", *inside, "<b>worst case</b>", *outside]
-    figure = _figure("Accuracy under each attack", "", "accuracy (%)")
-    for index, (row, name) in enumerate(zip(table.rows, _escaped(records), strict=True)):
+    figure = blank("Accuracy under each attack", "", "accuracy (%)")
+    for index, (row, name) in enumerate(zip(table.rows, escaped(records), strict=True)):
         cells = table.cells(row)
         shares = [cell.interval if cell else Interval.of(0, 0) for cell in cells]
         figure.add_bar(
             name=name,
             x=ticks,
-            y=[_percent(s.point) for s in shares],
-            error_y=_whiskers(shares),
+            y=[percent(s.point) for s in shares],
+            error_y=whiskers(shares),
             marker={"color": colour(index)},
             hovertemplate="%{x}: %{y:.1f} %<extra>%{fullData.name}</extra>",
         )
@@ -58,29 +58,29 @@ def robustness(records: Sequence[Record], *, kind: str = "linf") -> go.Figure:
     The radius is in 1/255 of the valid range under L∞, in raw input units under any other norm.
     """
     linf = kind == "linf"
-    title = f"Accuracy against radius ({ {'linf': 'L∞', 'l2': 'L2'}.get(kind, _text(kind)) })"
-    figure = _figure(title, "radius eps (1/255 of the input range)" if linf else "radius eps (input units)", "accuracy (%)")
+    title = f"Accuracy against radius ({ {'linf': 'L∞', 'l2': 'L2'}.get(kind, as_text(kind)) })"
+    figure = blank(title, "radius eps (1/255 of the input range)" if linf else "radius eps (input units)", "accuracy (%)")
     styles = {name: DASHES[i % 5] for i, name in enumerate(dict.fromkeys(c.name for r in records for c in r.curves))}
-    for index, (record, name) in enumerate(zip(records, _escaped(records), strict=True)):
+    for index, (record, name) in enumerate(zip(records, escaped(records), strict=True)):
         if record.threat.get("kind", "linf") != kind:
             continue
         scale = 255 / (record.threat.get("high", 1) - record.threat.get("low", 0)) if linf else 1
         for curve in record.curves:
             points = sorted(zip(curve.eps, curve.accuracy, strict=True), key=lambda p: p[0])
-            label = f"{name}, {_text(curve.name)}"
-            x = [_finite(eps * scale) for eps, _ in points]
-            for bound, fill in (("high", {}), ("low", {"fill": "tonexty", "fillcolor": _faint(index, 0.18)})):
-                y = [_percent(getattr(share, bound)) for _, share in points]
+            label = f"{name}, {as_text(curve.name)}"
+            x = [finite(eps * scale) for eps, _ in points]
+            for bound, fill in (("high", {}), ("low", {"fill": "tonexty", "fillcolor": faint(index, alpha=0.18)})):
+                y = [percent(getattr(share, bound)) for _, share in points]
                 hidden = {"legendgroup": label, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
                 figure.add_scatter(x=x, y=y, line={"width": 0, "color": colour(index)}, **hidden, **fill)
             figure.add_scatter(
                 x=x,
-                y=[_percent(share.point) for _, share in points],
+                y=[percent(share.point) for _, share in points],
                 name=label,
                 legendgroup=label,
                 mode="lines+markers",
                 line={"color": colour(index), "width": 2, "dash": styles[curve.name]},
-                marker=_marker(index),
+                marker=marker(index),
                 hovertemplate="eps %{x:.3g}: %{y:.1f} %<extra>%{fullData.name}</extra>",
             )
     figure.update_yaxes(range=[0, 102])
@@ -110,7 +110,7 @@ def training(records: Sequence[Record]) -> dict[str, go.Figure]:
     ]
     figures = {}
     for title, unit, series in panels:
-        figure = _figure(_text(title), "epoch", unit)
+        figure = blank(as_text(title), "epoch", unit)
         figure.update_yaxes(rangemode="tozero")
         for key, dash in series:
             factor = 100.0 if unit.endswith("(%)") else 1.0
@@ -121,27 +121,27 @@ def training(records: Sequence[Record]) -> dict[str, go.Figure]:
 
 
 def _draw_epochs(figure: go.Figure, records: Sequence[Record], key: str, dash: str, factor: float, *, suffix: bool) -> None:
-    for index, (record, name) in enumerate(zip(records, _escaped(records), strict=True)):
+    for index, (record, name) in enumerate(zip(records, escaped(records), strict=True)):
         values = [_logged(epoch, key) for epoch in record.epochs]
         if all(v is None for v in values):
             continue
-        numbers = [_finite(epoch.get("epoch")) for epoch in record.epochs]
+        numbers = [finite(epoch.get("epoch")) for epoch in record.epochs]
         figure.add_scatter(
             x=[i if n is None else n for i, n in enumerate(numbers)],
             y=[None if v is None else factor * v for v in values],
             name=f"{name}, {key.removesuffix('_accuracy')}" if suffix else name,
             mode="lines+markers",
             line={"color": colour(index), "width": 2, "dash": dash},
-            marker=_marker(index),
+            marker=marker(index),
             hovertemplate="epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
         )
 
 
 def _membrane(records: Sequence[Record], layer: str) -> go.Figure | None:
-    figure = _figure(_text(layer), "membrane potential − threshold", "density")
+    figure = blank(as_text(layer), "membrane potential − threshold", "density")
     found: list[tuple[int, Membrane]] = []
     peak = 0.0
-    for index, (record, name) in enumerate(zip(records, _escaped(records), strict=True)):
+    for index, (record, name) in enumerate(zip(records, escaped(records), strict=True)):
         for m in record.membranes:
             if m.layer != layer or len(m.edges) != len(m.counts) + 1 or not sum(m.counts):
                 continue
@@ -152,7 +152,7 @@ def _membrane(records: Sequence[Record], layer: str) -> go.Figure | None:
             x = [(a + b) / 2 for a, b in zip(m.edges, m.edges[1:], strict=False)]
             style: dict[str, Any] = {
                 "fill": "tozeroy",
-                "fillcolor": _faint(index, 0.14 if len(records) < 3 else 0.06),
+                "fillcolor": faint(index, alpha=0.14 if len(records) < 3 else 0.06),
                 "mode": "lines",
             }
             line = {"color": colour(index), "width": 1.5, "shape": "hvh"}
@@ -169,7 +169,7 @@ def _membrane(records: Sequence[Record], layer: str) -> go.Figure | None:
         return None
     windows = {m.window: index for index, m in found if math.isfinite(m.window) and m.window > 0}
     for window, index in windows.items():
-        fill = GREY if len(windows) == 1 else _faint(index, 0.12)
+        fill = GREY if len(windows) == 1 else faint(index, alpha=0.12)
         figure.add_vrect(x0=-window, x1=window, fillcolor=fill, line={"width": 0}, layer="below")
     figure.add_vline(x=0, line={"width": 1, "color": "gray", "dash": "dot"})
     figure.update_xaxes(range=[min(m.edges[0] for _, m in found), max(m.edges[-1] for _, m in found)])
@@ -177,7 +177,8 @@ def _membrane(records: Sequence[Record], layer: str) -> go.Figure | None:
     return figure
 
 
-def _figure(title: str, x: str, y: str) -> go.Figure:
+def blank(title: str, x: str, y: str) -> go.Figure:
+    """An empty figure in the style of all of them; the title and the names of the axes as they are, not escaped."""
     figure = go.Figure()
     axis = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True, "linecolor": "gray"}
     figure.update_layout(
@@ -199,21 +200,24 @@ def _figure(title: str, x: str, y: str) -> go.Figure:
 def _logged(epoch: dict[str, Any], key: str) -> Number:
     """The value under `key`, or the mean of the values under `key.*`; None if there is no finite number."""
     if key in epoch:
-        return _finite(epoch[key])
-    parts = [_finite(v) for k, v in epoch.items() if isinstance(k, str) and k.startswith(f"{key}.")]
+        return finite(epoch[key])
+    parts = [finite(v) for k, v in epoch.items() if isinstance(k, str) and k.startswith(f"{key}.")]
     known = [p for p in parts if p is not None]
     return sum(known) / len(known) if known else None
 
 
-def _finite(value: Any) -> Number:
+def finite(value: Any) -> Number:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _percent(share: float) -> Number:
+def percent(share: float) -> Number:
+    """A share in percent; None, which leaves a gap, if it is not finite."""
     return 100 * share if math.isfinite(share) else None
 
 
-def _whiskers(shares: Sequence[Interval]) -> dict[str, Any]:
+def whiskers(shares: Sequence[Interval]) -> dict[str, Any]:
+    """Error bars of intervals, in percent."""
+
     def side(value: float) -> float:
         return 100 * value if math.isfinite(value) else 0.0
 
@@ -228,18 +232,21 @@ def _whiskers(shares: Sequence[Interval]) -> dict[str, Any]:
     }
 
 
-def _marker(index: int) -> dict[str, Any]:
+def marker(index: int) -> dict[str, Any]:
+    """The colour and the symbol of what is at `index`."""
     return {"color": colour(index), "size": 6, "symbol": MARKERS[index % len(MARKERS)]}
 
 
-def _faint(index: int, alpha: float) -> str:
+def faint(index: int, *, alpha: float) -> str:
+    """Its colour, with this opacity."""
     number = int(colour(index)[1:], 16)
     return f"rgba({number >> 16},{number >> 8 & 255},{number & 255},{alpha})"
 
 
-def _text(text: str) -> str:
+def as_text(text: str) -> str:
+    """Text that plotly shows as it is."""
     return html.escape(printable(text), quote=False)
 
 
-def _escaped(records: Sequence[Record]) -> list[str]:
+def escaped(records: Sequence[Record]) -> list[str]:
     return [html.escape(name, quote=False) for name in names(records)]

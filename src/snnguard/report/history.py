@@ -40,7 +40,7 @@ def thinned(values: Sequence[int], *, most: int = MOST_EPOCHS) -> list[int]:
 def _layer(records: Sequence[Record], layer: str, figure: Any) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
     drawn = {trace.legendgroup for trace in figure.data}
-    for record, name, group in zip(records, names(records), figures._escaped(records), strict=True):
+    for record, name, group in zip(records, names(records), figures.escaped(records), strict=True):
         judged = next((m for m in record.membranes if m.layer == layer), None)
         if judged is not None and group in drawn:
             logged = [entry for epoch in _kept(record) if (entry := _entry(_line(record, epoch), epoch, layer)) is not None]
@@ -71,11 +71,11 @@ def _entry(line: dict[str, Any], epoch: int, layer: str) -> dict[str, Any] | Non
     counts = line.get(f"histogram.{layer}")
     if not isinstance(counts, list) or len(counts) != len(LOGGED_EDGES) - 1 or not all(isinstance(n, int) for n in counts):
         return None
-    numbers = {name: figures._finite(line.get(f"{name}.{layer}")) for name in ("mean", "std", "overlap")}
+    numbers = {name: figures.finite(line.get(f"{name}.{layer}")) for name in ("mean", "std", "overlap")}
     if None in numbers.values():
         return None
     return {"epoch": epoch, "counts": counts, **{name: float(f"{value:.4g}") for name, value in numbers.items()}}
 
 
 def _shares(layer: Membrane) -> dict[str, float | None]:
-    return {name: figures._finite(getattr(layer, name)) for name in ("mean", "std", "overlap")}
+    return {name: figures.finite(getattr(layer, name)) for name in ("mean", "std", "overlap")}

@@ -45,8 +45,8 @@ def render(
         facts=_facts(records),
         table=table,
         inside=sum(c.bounded for c in table.columns),
-        bars=_drawn(figures.attacks(records)) if records else None,
-        curves=[_drawn(figures.robustness(records, kind=kind)) for kind in threats],
+        bars=embedded(figures.attacks(records)) if records else None,
+        curves=[embedded(figures.robustness(records, kind=kind)) for kind in threats],
         comparison=comparison,
         published=None if comparison is None else _published(comparison),
         pairs=_inline({"pairs": pairs(records), "figure": chart().to_plotly_json()}) if len(records) > 1 else None,
@@ -54,7 +54,7 @@ def render(
         choices=_choices(records, views),
         history=layers,
         histories=_inline(layers),
-        training=[(quantity, _drawn(figure)) for quantity, figure in figures.training(records).items()],
+        training=[(quantity, embedded(figure)) for quantity, figure in figures.training(records).items()],
         views=views,
         scripts=SCRIPTS,
         plotly=get_plotlyjs().replace("</script", r"<\/script"),  # its own code, not anybody's data
@@ -80,7 +80,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _drawn(figure: Any) -> str:
+def embedded(figure: Any) -> str:
+    """A figure as JSON for a script element."""
     return _inline(json.loads(figure.to_json()))
 
 

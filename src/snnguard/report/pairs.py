@@ -27,7 +27,7 @@ def pairs(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
 
 def chart() -> go.Figure:
     """The empty figure of one pair: a point with a whisker per attack, and a line where there is no difference."""
-    figure = figures._figure("Difference with its 95 % interval", "points of accuracy", "")
+    figure = figures.blank("Difference with its 95 % interval", "points of accuracy", "")
     figure.add_scatter(
         mode="markers", marker={"color": figures.colour(0), "size": 9}, error_x={"thickness": 1.5, "color": "gray"},
         hovertemplate="%{text}: %{x:+.1f} points<extra></extra>",
