@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from snnguard import report as pages
+from snnguard.comparison import Comparison
 from snnguard.errors import RequestError
 from snnguard.record import Record, read_json
 
@@ -22,6 +23,9 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     title: Annotated[str, typer.Option()] = "SNNGuard report",
+    comparison: Annotated[
+        Path | None, typer.Option(help="Published numbers beside ours: a comparison.json of `snnguard reproduce`.")
+    ] = None,
     export: Annotated[Path | None, typer.Option(help="A folder for papers: table.tex, figures as .svg and .png.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown and write no page.")] = False,
 ) -> None:
@@ -30,7 +34,8 @@ def report(
     if markdown:
         print(pages.markdown(records))
         return
-    pages.write(records, out, title=title)
+    beside = None if comparison is None else Comparison.from_json(read_json(comparison))
+    pages.write(records, out, title=title, comparison=beside)
     console.print(pages.console(records))
     written = [out]
     if export is not None:

@@ -141,7 +141,7 @@ def _show(chosen: reproduce.Chosen, out: Path) -> None:
     folder = out / "outcomes" / f"{chosen.item.name.replace('/', '-')}-{chosen.scale.name}"
     reproduce.write(made, folder)
     if made.records:
-        report.write(made.records, folder / "report.html", title=made.comparison.title)
+        report.write(made.records, folder / "report.html", title=made.comparison.title, comparison=made.comparison)
     console.print(_screen(made.comparison))
     for claim in made.comparison.claims:
         console.print(f"{claim.verdict}: {claim.text}. {claim.reason}.", markup=False, highlight=False)

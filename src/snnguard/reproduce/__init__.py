@@ -1,9 +1,10 @@
 """Every table and figure of the two papers: declared grids, the papers' numbers beside ours, verdicts on the papers' claims.
 
-item.py       what a table is;  mpd_sgr.py, tgo.py  the tables;  published.py  the papers' numbers
-scale.py      from a network of a paper to the recipe that stands for it;  measure.py  from a column to an attack
-plan.py       from tables to jobs;  job.py  one network, trained and judged;  grid.py, cluster.py  many of them
-verdict.py    whether a claim holds;  outcome.py  the finished table;  estimate.py  what a grid will cost
+item.py       what a table is; mpd_sgr.py and tgo.py are the tables, published.py the papers' numbers
+scale.py      from a network of a paper to the recipe that stands for it
+measure.py    from a column to an attack or a reading; landscape.py is one of those
+plan.py       from tables to jobs; job.py is one network, grid.py and cluster.py do many, estimate.py says what they cost
+verdict.py    whether a claim holds; outcome.py is the finished table
 """
 
 from . import published, scale

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ from snnguard.errors import SNNGuardError
 from snnguard.evaluation import Attacker, Suite
 from snnguard.evaluation import suite as named_suite
 from snnguard.evaluation.suites import spike
+from snnguard.findings import Surface
 from snnguard.recipes import Recipe, Run, judge, open_run, substitute, train
 from snnguard.record import write_atomic
+from snnguard.training import resolve_device
 from snnguard.training.fit import SILENT
 
 from . import measure
+from .landscape import landscape, roughness
 
 SPIKE, CHECKS = "spike", "checks"
 TWIN = "twin"
@@ -137,11 +140,26 @@ def _trained(recipe: Recipe, folder: Path, dataset: Dataset) -> None:
         train(recipe, out=folder, dataset=dataset)
 
 
-def _judge(found: Run, judgement: Judgement, path: Path, dataset: Dataset) -> None:
-    judge(
-        found, suite_name=judgement.suite, making=judgement.making, images=judgement.images,
-        draws=judgement.draws, dataset=dataset, exhibits=False, out=path,
+def _judge(run: Run, judgement: Judgement, path: Path, dataset: Dataset) -> None:
+    """Leaves the record at `path` once all of it is there."""
+    unfinished = path.with_name(f".{path.name}")
+    record = judge(
+        run, suite_name=judgement.suite, making=judgement.making, images=judgement.images, draws=judgement.draws,
+        dataset=dataset, exhibits=False, out=unfinished,
     )  # fmt: skip
+    if any(column == measure.ROUGHNESS for column, _ in judgement.columns):
+        surface = _landscape(run, dataset, len(record.clean), draws=judgement.draws or (10 if record.stochastic else 1))
+        measures = {**record.measures, measure.ROUGHNESS: roughness(surface)}
+        record = replace(record, measures=measures, notes={**record.notes, "landscape": asdict(surface)})
+    record.save(path)
+    unfinished.unlink()
+
+
+def _landscape(run: Run, dataset: Dataset, images: int, *, draws: int) -> Surface:
+    model, _ = run.model(dataset)
+    device = resolve_device(run.recipe.training.device)
+    x, y = dataset.test.pixels(slice(0, images), device), dataset.test.labels[:images].to(device)
+    return landscape(model.to(device), x, y, threat=run.recipe.threat, draws=draws, seed=0)
 
 
 def adopt(jobs: Sequence[Job], runs: Sequence[Path], out: Path) -> list[str]:

@@ -19,6 +19,9 @@ from snnguard.record import LOGGED_EDGES, Flags, Record
 RULES: dict[str, GradientRule] = {"bptt": BPTT(), "bptr": RateGradient()}
 """DEVIATION: the paper's BPTR is taken as RGA's rate gradient; its text describes a constant slope and cites RGA."""
 
+ROUGHNESS = "roughness"
+"""The column of `landscape.py`; measured beside the attacks and kept in the record's measures."""
+
 ATTACK = re.compile(
     r"(?P<twin>twin:)?(?P<kind>fgsm|rfgsm|pgd|bim|cw|mtpgd|apgd|gaussian|uniform)(?P<size>[\d.]+)?(?:@(?P<eps>.+))?"
 )
@@ -83,8 +86,8 @@ def reading(record: Record, column: str) -> float:
         return 100.0 * all(suspicion.code != name.removeprefix("check:") for suspicion in record.suspicions)
     if name == "proximal":
         return 100 * _mean([membrane.proximal for membrane in record.membranes])
-    if name == "roughness":
-        return 100 * record.measures["roughness"]
+    if name == ROUGHNESS:
+        return 100 * record.measures[ROUGHNESS]
     line = record.epochs[_epoch(place, len(record.epochs))]
     if name == "gaussian-fit":
         return 100 * _mean([_distance_from_fit(line, layer) for layer in _layers(line)])

@@ -96,5 +96,5 @@ def landscape() -> Item:
         name="tgo/figure-landscape", title="TGO: the loss around an image", cells=cells,
         claims=(Claim(text="TGO's loss landscape is smoother", source="loss landscape", pairs=(Pair(cells[0], cells[1]),)),),
         note="Roughness: mean size of the second differences of the loss over the plane of the attack's direction and a random "
-        "one, within eps, times 100. The paper shows a picture and gives no measure. The surfaces are in the outcome's folder.",
+        "one, within eps, times 100. The paper shows a picture and gives no measure. The surfaces are in the records' notes.",
     )  # fmt: skip
