@@ -12,6 +12,7 @@
     <!-- steps: benchmarks/step_cost.json -->        what a training step costs with the seeds' defenses, and the kernels
     <!-- shares: benchmarks/where_time_goes.json --> where the time of a step goes
     <!-- pgd: benchmarks/attack_speed.json -->       PGD-7 end to end beside torchattacks
+    <!-- reproduced: results/reproduce/*/comparison.json -->  tables of the papers, ours beside theirs, and the verdicts
     <!-- certificates: results/certificates/*.json -->    certified accuracy beside attacks on the same classifier
     <!-- defenses: all -->                             every defense: source, what it changes, cost; then its equation
     ...
@@ -32,13 +33,15 @@ from ablation import ablation, compared, histograms
 
 from snnguard import bench, report
 from snnguard.analysis import summary
+from snnguard.comparison import Comparison
 from snnguard.defenses.catalogue import catalogue, equation
 from snnguard.record import Record
+from snnguard.reproduce import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results/published/mpd-sgr-table-1-vgg11.csv"
 PAPERS = ("results/cifar10-slim/*.json", "results/spike/paper/*.json")
-PAGES = ("README.md", "docs/results.md", "docs/attacks.md", "docs/defenses.md", "docs/speed.md")
+PAGES = ("README.md", "docs/results.md", "docs/attacks.md", "docs/defenses.md", "docs/speed.md", "docs/tables.md")
 PEERS = ("torchattacks", "ART")
 BLOCK = re.compile(
     r"(<!-- (?P<kind>\w+): (?P<pattern>\S+) -->\n).*?(<!-- end -->)",
@@ -204,6 +207,11 @@ def contents() -> str:
     return "\n\n".join(["\n".join(lines), *texts])
 
 
+def reproduced(read: Sequence[dict[str, Any]]) -> str:
+    """One table after the other, as `snnguard reproduce` writes them."""
+    return "\n".join(markdown(Comparison.from_json(data), level=2) for data in read).rstrip()
+
+
 def suites(records: Sequence[Record]) -> str:
     """`ablation.compared`, with the papers' protocol on the same weights, and where the records come from."""
     sources = dict.fromkeys(f"{r.provenance.data}. {r.provenance.hardware}." for r in records)
@@ -221,7 +229,7 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
 FIGURES: dict[str, Callable[[Sequence[Any]], str]] = {
     "certificates": certificates, "parity": lambda read: parity(read[0]), "speed": lambda read: bench.tables(read[0]),
     "steps": lambda read: steps(read[0]), "pgd": lambda read: pgd(read[0]),
-    "shares": lambda read: shares(read[0]),
+    "shares": lambda read: shares(read[0]), "reproduced": reproduced,
 }  # fmt: skip
 """Blocks made from JSON that is no record."""
 

@@ -8,7 +8,7 @@ from mkdocs.structure.files import File, Files
 
 ROOMS = (
     "errors", "choice", "threat", "record", "neurons", "layers", "encoders", "networks", "data", "attacks", "defenses",
-    "evaluation", "analysis", "training", "recipes", "report", "bench",
+    "evaluation", "analysis", "findings", "training", "recipes", "reproduce", "report", "comparison", "paired", "bench",
 )  # fmt: skip
 
 

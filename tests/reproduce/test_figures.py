@@ -7,7 +7,7 @@ import pytest
 from snnguard import reproduce
 from snnguard.reproduce import SCALES, Request, grid
 
-SMALL = ("training.epochs=3", "data.train_size=96", "data.validation_size=32", "data.test_size=32")
+SMALL = ("training.epochs=3", "training.batch_size=16", "data.train_size=128", "data.validation_size=32", "data.test_size=32")
 
 
 def cells(name: str, out: Path, **only: tuple[str, ...]) -> dict[tuple[str, str], float | None]:

@@ -33,7 +33,7 @@ def reproduce_(
     training: Annotated[str, typer.Option(help="Only these kinds of training, with commas.")] = "",
     methods: Annotated[str, typer.Option(help="Only these rows, with commas: reg,mpd-sgr.")] = "",
     attacks: Annotated[str, typer.Option(help="Only these columns, with commas; clean always stays.")] = "",
-    seeds: Annotated[str, typer.Option(help="How many, or which: 3 or 0,4.")] = "",
+    seeds: Annotated[str, typer.Option(help="How many, or which: 3, or 0,4, or 2, with its comma.")] = "",
     images: Annotated[int | None, typer.Option(min=1, help="How many are judged; default by scale.")] = None,
     spike: Annotated[bool, typer.Option(help="The same networks under the suite `spike` too.")] = True,
     spike_images: Annotated[int | None, typer.Option(min=1, help="How many are judged by it; default by scale.")] = None,
@@ -88,8 +88,8 @@ def _split(text: str) -> tuple[str, ...]:
 def _seeds(text: str) -> tuple[int, ...]:
     """`3` is 0, 1, 2; `0,4` are those two; nothing leaves it to the scale."""
     parts = _split(text)
-    if not all(part.isdigit() for part in parts) or parts == ("0",):
-        raise typer.BadParameter(f"--seeds is a count such as 3, or a list such as 0,4; found {text!r}")
+    if not all(part.isdigit() for part in parts) or text.strip() == "0":
+        raise typer.BadParameter(f"--seeds is a count such as 3, or a list such as 0,4 or 2,; found {text!r}")
     numbers = tuple(int(part) for part in parts)
     return numbers if "," in text or not parts else tuple(range(numbers[0]))
 

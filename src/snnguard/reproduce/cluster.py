@@ -1,5 +1,6 @@
 """A grid over the machines of a Ray cluster: one network is one task. Ray is an extra: pip install 'snnguard[cluster]'."""
 
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,18 @@ def _connect(ray: Any, address: str, jobs: int) -> None:
         if address == "local":
             ray.init(address="local", num_cpus=jobs, **quiet)
         else:
+            _reachable(address)
             del quiet["include_dashboard"]  # belongs to whoever starts the cluster
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise RequestError(f"no Ray cluster answers at {address!r} ({error}); start one with: ray start --head") from None
+
+
+def _reachable(address: str) -> None:
+    """Raises `OSError` at once; Ray itself would try for minutes and then end the process."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _marked(out: Path) -> Path:

@@ -50,11 +50,11 @@ def write(made: Outcome, folder: Path) -> None:
     write_atomic(folder / "table.md", markdown(made.comparison).encode())
 
 
-def markdown(comparison: Comparison) -> str:
-    """The table, then the claims; a cell is ours ± standard deviation over seeds (the paper's; difference)."""
+def markdown(comparison: Comparison, *, level: int = 1) -> str:
+    """The table under a heading of `level`, then the claims; a cell is ours ± spread over seeds (the paper's; difference)."""
     columns = list(dict.fromkeys(cell.column for cell in comparison.cells))
     by_place = {(cell.row, cell.column): cell for cell in comparison.cells}
-    lines = [f"# {comparison.title}", "", f"Scale {comparison.scale}. {comparison.note}", ""]
+    lines = [f"{'#' * level} {comparison.title}", "", f"Scale {comparison.scale}. {comparison.note}", ""]
     lines += [f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     for row in dict.fromkeys(cell.row for cell in comparison.cells):
         shown = [text(by_place.get((row, column))) for column in columns]
