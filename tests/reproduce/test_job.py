@@ -66,9 +66,9 @@ def test_what_is_asked_of_a_network_is_part_of_where_its_record_lies(asked: Job,
     [one] = asked.judgements
     others = [
         reproduce.Judgement(**{**vars(one), **change})
-        for change in ({"images": 17}, {"draws": 3}, {"columns": (("pgd7", "bptt"),)}, {"columns": ()})
+        for change in ({"images": 17}, {"draws": 3}, {"columns": (("pgd7", "bptt"),)}, {"columns": ()}, {"transfer": ("twin",)})
     ]
-    assert len({judgement.path(tmp_path, "n") for judgement in [one, *others]}) == 5
+    assert len({judgement.path(tmp_path, "n") for judgement in [one, *others]}) == 6
 
 
 def test_failures_are_named_and_the_others_come_to_their_end(asked: Job, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Columns: the attack that a name stands for, and the readings that are no attack."""
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import pytest
@@ -38,6 +39,17 @@ def test_names_of_attacks() -> None:
     one = attack("pgd1")
     assert isinstance(one, PGD)
     assert one.step_fraction == 1  # a single step crosses the ball
+
+
+def test_results_are_named_as_in_all_suites() -> None:
+    """The suspicions look for these names."""
+    names = [measure.entry_name(column, "bptt") for column in ("pgd7", "fgsm", "pgd4@0.5", "twin:pgd7", "cw", "gaussian0.1")]
+    assert names == ["pgd-7/bptt", "fgsm/bptt", "pgd-4@0.5/bptt", "twin:pgd-7/bptt", "cw/bptt", "gaussian-0.1/bptt"]
+
+
+def test_what_was_not_logged_is_not_read() -> None:
+    assert measure.reading(record(epochs=({"loss": 1.0},)), "mean@3/3") is None
+    assert measure.reading(record(), "gaussian-fit@first") is None
 
 
 def test_radii_and_substitutes() -> None:
@@ -104,5 +116,7 @@ def test_a_check_passes_where_its_suspicion_was_not_raised() -> None:
     raised = Suspicion(code="fgsm-beats-pgd", message="", measured=1, limit=0)
     found = record(suspicions=(raised,))
     assert measure.reading(found, "check:fgsm-beats-pgd") == 0
-    assert measure.reading(found, "check:black-box-stronger") == 100
+    assert measure.reading(found, "check:black-box-stronger") is None  # it was not made
+    passed = replace(raised, code="black-box-stronger", measured=0)
+    assert measure.reading(record(passed=(passed,)), "check:black-box-stronger") == 100
     assert math.isclose(measure.reading(record(measures={"roughness": 0.5}), "roughness"), 50)

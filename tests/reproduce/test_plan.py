@@ -72,7 +72,13 @@ def test_what_does_not_change_the_weights_does_not_change_the_content() -> None:
         }
     )  # fmt: skip
     assert job.content(elsewhere) == job.content(recipe)
-    for changed in ({"seed": 1}, {"threat": Linf(eps=0.2)}, {"network": recipe.network.model_copy(update={"steps": 5})}):
+    shortened = recipe.training.model_copy(update={"max_steps": 3})
+    for changed in (
+        {"training": shortened},
+        {"seed": 1},
+        {"threat": Linf(eps=0.2)},
+        {"network": recipe.network.model_copy(update={"steps": 5})},
+    ):
         assert job.content(recipe.model_copy(update=changed)) != job.content(recipe)
 
 
@@ -91,6 +97,7 @@ def test_what_a_scale_cannot_tell_apart_is_run_and_shown_once() -> None:
     tiny = reproduce.choose(item, request())
     assert len(tiny.item.cells) == 48  # both data sets are digits there
     assert {cell.setting.dataset for cell in tiny.item.cells} == {"cifar10"}
+    assert all(claim.whole for claim in tiny.item.claims)
     assert all(pair.more in tiny.item.cells for claim in tiny.item.claims for pair in claim.pairs)
 
 
@@ -113,7 +120,7 @@ def test_a_request_is_narrowed() -> None:
     assert [(c.setting.method, c.attack) for c in chosen.item.cells] == [
         ("reg", "clean"), ("reg", "pgd7"), ("mpd-sgr", "clean"), ("mpd-sgr", "pgd7"),
     ]  # fmt: skip
-    assert [len(claim.pairs) for claim in chosen.item.claims] == [1]
+    assert [(len(claim.pairs), claim.whole) for claim in chosen.item.claims] == [(1, False)]
     with pytest.raises(UnknownName, match="did you mean 'mpd-sgr'"):
         reproduce.choose(item, request(only={"method": ("mpdsgr",)}))
     with pytest.raises(RequestError, match="no cell with training vanilla, method rat together"):

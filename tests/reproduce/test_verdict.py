@@ -74,16 +74,56 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 
 def test_the_margin_is_students_interval_of_pooled_seeds_and_paired_images() -> None:
     """Against the formula written out: variance of seeds pooled over the column's three networks, variance of images."""
-    values = {X: stood(first(50), first(54)), Y: stood(first(40), first(44)), Z: stood(first(10), first(20))}
-    pooled = (stdev([50, 54]) ** 2 + stdev([40, 44]) ** 2 + stdev([10, 20]) ** 2) / 3
+    values = {X: stood(first(50), first(56)), Y: stood(first(40), first(46)), Z: stood(first(10), first(16))}
+    pooled = stdev([50, 56]) ** 2
     per_image = [
         (sum(values[X].flags[s].values[i] for s in (0, 1)) - sum(values[Y].flags[s].values[i] for s in (0, 1))) / 2
         for i in range(100)
     ]
-    images = stdev(per_image) ** 2 / 100 * 100**2
-    freedom = (pooled + images) ** 2 / (pooled**2 / 3 + images**2 / 99)  # the two sides' halves make one whole
-    margin = student.ppf(0.975, freedom) * math.sqrt(pooled + images)
-    assert verdict._margin((X, Y), (0, 1), values) == pytest.approx(margin)
+    imagined = [*per_image, math.sqrt(0.5), -math.sqrt(0.5)]  # half an image in each of the four cells of the paired table
+    images = (sum(d * d for d in imagined) / 102 - (sum(imagined) / 102) ** 2) / 102 * 100**2
+    freedom = (pooled + images) ** 2 / (pooled**2 / 3 + images**2 / 101)  # the two sides' halves make one whole
+    error = verdict._error((X, Y), (0, 1), values)
+    assert error.margin(1) == pytest.approx(student.ppf(0.975, freedom) * math.sqrt(pooled + images))
+    assert error.margin(10) == pytest.approx(student.ppf(0.9975, freedom) * math.sqrt(pooled + images))
+
+
+def test_collapsed_networks_do_not_make_others_certain() -> None:
+    """Ten networks at 0 % in the column: the unsteady pair stays as uncertain as it is alone."""
+    unsteady = {X: stood(first(30), first(48)), Y: stood(first(22), first(26))}
+    collapsed = {cell(f"c{i}"): stood(first(0), first(0)) for i in range(10)}
+    alone, together = (judged(values, Pair(X, Y)) for values in (unsteady, unsteady | collapsed))
+    assert alone == together
+    assert alone[0] == "cannot be told"
+
+
+def test_one_unlucky_pair_of_many_ties_is_no_refutation() -> None:
+    """A difference of 16 points against it is beyond the interval of one pair, and not beyond that of forty."""
+    values = {X: stood(first(40), first(40)), Y: stood(first(56), first(56))}
+    for i in range(40):
+        values[cell(f"a{i}")] = stood(first(70), first(70))
+    lost = Pair(X, Y)
+    assert judged(values, lost)[0] == "does not hold"
+    many = [lost, *(Pair(cell(f"a{i}"), Y) for i in range(40))]
+    noisy = {c: Value(percent={0: v.percent[0] - 4, 1: v.percent[1] + 4}, flags=v.flags) for c, v in values.items()}
+    assert judged(noisy, lost)[0] == "does not hold"
+    assert judged(noisy, *many)[0] == "cannot be told"
+
+
+def test_a_share_of_zero_among_few_images_is_not_below_five_percent_for_certain() -> None:
+    nothing = {X: stood(first(0, 8), first(0, 8))}
+    assert judged(nothing, Pair(5.0, X))[0] == "cannot be told"
+    assert judged({X: stood(first(0, 1000), first(0, 1000))}, Pair(5.0, X))[0] == "holds"
+
+
+def test_a_claim_of_which_pairs_were_left_out_can_fail_and_cannot_hold() -> None:
+    values = {X: stood(first(60), first(60)), Y: stood(first(20), first(20))}
+    narrowed = Claim(text="", source="", pairs=(Pair(X, Y),), whole=False)
+    found = verdict.judged(narrowed, values)
+    assert found.verdict == "cannot be told"
+    assert "not asked for" in found.reason
+    reversed_ = Claim(text="", source="", pairs=(Pair(Y, X),), whole=False)
+    assert verdict.judged(reversed_, values).verdict == "does not hold"
 
 
 def test_monotony_allows_equality_but_no_gain() -> None:

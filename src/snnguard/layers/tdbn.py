@@ -38,7 +38,8 @@ class TDBN(nn.BatchNorm2d):
     def _across_devices(self, x: Tensor) -> Tensor:
         """The statistics of the whole batch, of which each device has its share."""
         over = (0, 2, 3)
-        mean, var = moments(x.mean(over), x.var(over, correction=0))
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        mean, var = moments(wide.mean(over), wide.var(over, correction=0))
         with torch.no_grad():
             count = devices() * x.numel() // x.shape[1]
             assert self.running_mean is not None
@@ -48,7 +49,7 @@ class TDBN(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum or 0.0)
             self.running_var.lerp_(var * count / max(1, count - 1), self.momentum or 0.0)
         slope = self.scale * self.weight * (var + self.eps).rsqrt()
-        return x * slope[:, None, None] + (self.bias - mean * slope)[:, None, None]
+        return (wide * slope[:, None, None] + (self.bias - mean * slope)[:, None, None]).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, scale={self.scale}"

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def judge(
     run: Run, *, suite_name: str = "paper", images: int | None = None, split: str = "test", seed: int = 0,
     draws: int | None = None, batch_size: int = 128, dataset: Dataset | None = None, report: Report | None = None,
     out: Path | None = None, exhibits: bool = True, shard: Shard | None = None, full: bool = False,
-    making: Callable[[Attacker], Suite] | None = None,
+    making: Callable[[Attacker], Suite] | None = None, transfer: Collection[str] | None = None,
 ) -> Record:  # fmt: skip
     """Judges the network of a run on the first `images` of a split and saves the record as `evaluation.json`.
 
@@ -48,7 +48,8 @@ def judge(
     the images is judged; `evaluation.merged` puts the parts together. Without `exhibits` the record has the verdicts and the
     membranes alone: no curve and no pictures, which cost as much as a few attacks. With `full` a cascade runs every attack on
     every image that is right clean, for columns that can be compared: the same worst case for more (of a random model the same
-    but for its draws). `making` makes a suite of one's own, which `suite_name` then only names.
+    but for its draws). `making` makes a suite of one's own, which `suite_name` then only names; `transfer` names
+    the substitutes that take part, where it is not all that are there.
     """
     recipe = run.recipe
     dataset = dataset or load(recipe.data)
@@ -59,7 +60,7 @@ def judge(
     asked = torch.arange(min(images or len(part), len(part)))
     chosen = asked if shard is None else asked[shard.index :: shard.of]
     x, y = part.pixels(chosen, device), part.labels[chosen].to(device)
-    others = {name: other.to(device) for name, other in substitutes(run, dataset).items()}
+    others = {name: other.to(device) for name, other in substitutes(run, dataset, only=transfer).items()}
     attacker = Attacker(draws=draws or (10 if model.stochastic else 1), substitutes=tuple(others))
     name = file_name(suite_name, split, shard, full=full)
     # A folder for each command: who finishes deletes his own, and leaves alone what else of this run is being judged.

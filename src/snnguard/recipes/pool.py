@@ -22,32 +22,63 @@ def run(
 ) -> dict[str, str]:  # fmt: skip
     """Calls `do(*arguments)` for each named piece of work, `jobs` at a time; what went wrong, by name.
 
-    A piece that fails does not keep the others from their end. After Ctrl-C every running piece saves where it is, no other
-    begins, and KeyboardInterrupt is raised. A parent that is killed takes its workers with it.
+    A piece that fails, or whose process dies, does not keep the others from their end: what a death takes along is done again.
+    After Ctrl-C every running piece saves where it is, no other begins, and KeyboardInterrupt is raised. A parent that is
+    killed takes its workers with it.
     """
+    counted = _Counted(len(work), report)
+    failed, lost = _round(do, work, jobs, counted)
+    if lost:
+        again, lost = _round(do, {name: work[name] for name in lost}, jobs, counted)
+        failed |= again
+    for name in lost:  # whose process dies takes the others' with it, so each has one of its own now
+        again, dead = _round(do, {name: work[name]}, 1, counted)
+        failed |= again | dict.fromkeys(dead, "its process died, perhaps for want of memory; try fewer --jobs")
+        for _ in dead:
+            counted(name, failed[name])
+    return failed
+
+
+class _Counted:
+    """Reports what is done, and counts it over the rounds."""
+
+    def __init__(self, total: int, report: Report | None) -> None:
+        self.done, self.total, self.report = 0, total, report
+
+    def __call__(self, name: str, error: str) -> None:
+        self.done += 1
+        if self.report is not None:
+            self.report(name, error or "done", self.done, self.total)
+
+
+def _round(
+    do: Callable[..., None], work: Mapping[str, tuple[Any, ...]], jobs: int, done: _Counted
+) -> tuple[dict[str, str], list[str]]:  # fmt: skip
+    """What went wrong by name, and the names of what was lost because a process died."""
     failed: dict[str, str] = {}
-    say = report or (lambda *_: None)
+    lost: list[str] = []
     context = get_context("spawn")
     stop = context.Event()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_worker, initargs=(jobs, stop)) as pool:
         waiting = {pool.submit(_in_worker, do, arguments): name for name, arguments in work.items()}
         try:
-            for done, future in enumerate(as_completed(waiting), 1):
+            for future in as_completed(waiting):
                 name = waiting[future]
                 try:
                     error = future.result()
                 except BrokenProcessPool:
-                    error = "its process died, perhaps for want of memory; try fewer --jobs"
+                    lost.append(name)
+                    continue
                 if error:
                     failed[name] = error
-                say(name, error or "done", done, len(work))
+                done(name, error)
         except KeyboardInterrupt:
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     if stop.is_set():
         raise KeyboardInterrupt
-    return failed
+    return failed, lost
 
 
 def attempt(do: Callable[..., None], arguments: tuple[Any, ...]) -> str:

@@ -26,7 +26,7 @@ from snnguard.evaluation.provenance import versions
 from snnguard.networks import SpikingClassifier, construct
 from snnguard.record import read_json, write_atomic
 from snnguard.training import Outcome, fit, load_weights, read_tensors, write_tensors
-from snnguard.training.fit import Report
+from snnguard.training.fit import SILENT, Report
 
 from .recipe import Recipe
 
@@ -97,7 +97,8 @@ def start(recipe: Recipe, folder: Path) -> Run:
     path = folder / "recipe.json"
     if path.exists():
         # Where the images lie may change; that they are the same ones, training and judging check by their content.
-        where = [path for path in differences(recipe.to_json(), open_run(folder).recipe.to_json()) if path != "data.path"]
+        silent = {"data.path", *(f"training.{name}" for name in SILENT)}
+        where = [path for path in differences(recipe.to_json(), open_run(folder).recipe.to_json()) if path not in silent]
         if where:
             said = f"{folder} belongs to another recipe (they differ in {', '.join(where[:6])})"
             raise RunFolderError(f"{said}; choose another folder, or delete it")

@@ -1,5 +1,6 @@
 """Substitutes: networks that an attacker trains for himself, on the same images, to craft what he transfers."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from snnguard import rng
@@ -32,7 +33,8 @@ def substitute(run: Run, kind: str) -> tuple[Recipe, Path]:
     return made, run.folder / "substitutes" / kind
 
 
-def substitutes(run: Run, dataset: Dataset) -> dict[str, SpikingClassifier]:
-    """The substitutes of a run that are trained, by kind; `dataset` is what they were trained on."""
-    found = sorted((run.folder / "substitutes").glob("*/model.safetensors"))
+def substitutes(run: Run, dataset: Dataset, *, only: Collection[str] | None = None) -> dict[str, SpikingClassifier]:
+    """The substitutes of a run that are trained, by kind, or `only` some; `dataset` is what they were trained on."""
+    there = sorted((run.folder / "substitutes").glob("*/model.safetensors"))
+    found = [path for path in there if only is None or path.parent.name in only]
     return {path.parent.name: open_run(path.parent).model(dataset)[0] for path in found}

@@ -1,6 +1,8 @@
 """A grid over the machines of a Ray cluster: one network is one task. Ray is an extra: pip install 'snnguard[cluster]'."""
 
+import os
 import socket
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,9 +76,9 @@ def _reachable(address: str) -> None:
 
 def _marked(out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
-    marker = out.resolve() / ".grid"
-    marker.touch()
-    return marker
+    descriptor, name = tempfile.mkstemp(dir=out.resolve(), prefix=".grid-")
+    os.close(descriptor)
+    return Path(name)
 
 
 def _attempt(do: Callable[..., None], arguments: tuple[Any, ...], marker: str) -> str:

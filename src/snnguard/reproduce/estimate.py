@@ -29,6 +29,10 @@ PROBE, PIXELS = 8, 4096
 """At least so many images and pixels in the step that is timed: small images need many, or the calls would be timed."""
 
 
+DRAWS = 10
+"""Of a random network, as `recipes.judge` takes them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Seconds on one device like this machine's, and the bytes of the largest training step."""
@@ -45,13 +49,16 @@ class Costs:
     gradient: float
     kept: int
     parameters: int
+    stochastic: bool
 
 
 def estimate(jobs: Sequence[Job], out: Path) -> Estimate:
     """For what is not there yet. Rough: one small step is timed, and an attack is counted by its steps on every image."""
     seconds, memory = 0.0, 0
     for job in jobs:
-        costs = _costs(job.recipe.network, job.recipe.data.name, resolve_device(job.recipe.training.device))
+        costs = _costs(
+            job.recipe.defense.design(job.recipe.network), job.recipe.data.name, resolve_device(job.recipe.training.device)
+        )
         training, batch = job.recipe.training, job.recipe.training.batch_size
         if not (job.folder(out) / "model.safetensors").exists():
             images = training.epochs * _train_size(job.recipe) * (1 + len(job.substitutes))
@@ -59,7 +66,8 @@ def estimate(jobs: Sequence[Job], out: Path) -> Estimate:
             memory = max(memory, 16 * costs.parameters + batch * costs.kept)
         for judgement in job.judgements:
             if not judgement.path(out, job.name).exists():
-                seconds += _images(judgement, job.recipe) * _gradients(judgement) * costs.gradient
+                draws = judgement.draws or (DRAWS if costs.stochastic else 1)
+                seconds += _images(judgement, job.recipe) * _gradients(judgement, draws) * costs.gradient
     return Estimate(seconds=seconds, memory=memory)
 
 
@@ -72,9 +80,9 @@ def _images(judgement: Judgement, recipe: Recipe) -> int:
     return min(judgement.images or there, there)
 
 
-def _gradients(judgement: Judgement) -> float:
+def _gradients(judgement: Judgement, draws: int) -> float:
     """Input gradients per image, if no attack stopped early and no image fell to an earlier one."""
-    attacker = Attacker(draws=judgement.draws or 1)
+    attacker = Attacker(draws=draws, substitutes=judgement.transfer)
     total = 0.0
     for entry in judgement.making(attacker).entries:
         settings = entry.attack.to_json()
@@ -116,7 +124,8 @@ def _costs(network: Network, data: str, device: torch.device) -> Costs:
     step = _timed(lambda: _step(model, x, y), device) / len(x)
     gradient = _timed(lambda: _gradient(model, x, y), device) / len(x)
     return Costs(
-        step=step, gradient=gradient, kept=sum(kept.values()) // len(x), parameters=sum(p.numel() for p in model.parameters())
+        step=step, gradient=gradient, kept=sum(kept.values()) // len(x), parameters=sum(p.numel() for p in model.parameters()),
+        stochastic=model.stochastic,
     )  # fmt: skip
 
 

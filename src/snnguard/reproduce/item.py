@@ -48,11 +48,15 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of the paper that says which numbers are larger than which; it holds if every pair does."""
+    """A sentence of the paper that says which numbers are larger than which; it holds if every pair does.
+
+    Not `whole` where a request left pairs out: then it may fail, but cannot hold.
+    """
 
     text: str
     source: str
     pairs: tuple[Pair, ...]
+    whole: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

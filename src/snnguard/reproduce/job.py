@@ -6,10 +6,10 @@
 So tables share networks without knowing of each other, and a grid that was killed goes on where it was.
 """
 
+import contextlib
 import hashlib
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,10 @@ class Busy(SNNGuardError):
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What is asked of a network: the columns (attack and gradient) of a table, or the suite `spike`, perhaps a short one."""
+    """What is asked of a network: the columns (attack and gradient) of a table, or the suite `spike`, perhaps a short one.
+
+    `transfer` are the substitutes that its attackers have.
+    """
 
     suite: str
     columns: tuple[tuple[str, str], ...] = ()
@@ -51,9 +54,11 @@ class Judgement:
     draws: int | None = None
     steps: int = 100
     queries: int = 5000
+    transfer: tuple[str, ...] = ()
 
     def path(self, out: Path, network: str) -> Path:
-        asked = json.dumps([self.columns or [self.suite, self.steps, self.queries], self.images, self.draws])
+        suite = self.making(Attacker(substitutes=self.transfer)).to_json()
+        asked = json.dumps([suite, self.columns, self.images, self.draws, self.transfer])
         return out / "records" / network / f"{self.suite.replace('/', '-')}-{_hash(asked)}.json"
 
     def making(self, attacker: Attacker) -> Suite:
@@ -67,11 +72,15 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A network, the substitutes that its attackers train, and the judgements that are asked of it."""
+    """A network, and the judgements that are asked of it."""
 
     recipe: Recipe
     judgements: tuple[Judgement, ...]
-    substitutes: tuple[str, ...] = ()
+
+    @property
+    def substitutes(self) -> tuple[str, ...]:
+        """What the attackers of some judgement train."""
+        return tuple(dict.fromkeys(kind for judgement in self.judgements for kind in judgement.transfer))
 
     @property
     def name(self) -> str:
@@ -97,11 +106,18 @@ def short(defense: Defense) -> str:
     return defense.kind
 
 
+UNSAID: dict[str, Any] = {"devices": 1, "max_steps": None, "probe_size": 256}
+"""Settings of training that may differ in a resumed run and yet belong to what a network is; unsaid at these values."""
+
+
 def content(recipe: Recipe) -> str:
     """A hash of the recipe without its name, where its images lie, and what does not change the weights."""
     said: dict[str, Any] = {key: value for key, value in recipe.to_json().items() if key != "name"}
     said["data"] = {key: value for key, value in said["data"].items() if key not in ("path", "note")}
-    said["training"] = {key: value for key, value in said["training"].items() if key not in SILENT}
+    said["training"] = {
+        key: value for key, value in said["training"].items()
+        if (value != UNSAID[key] if key in UNSAID else key not in SILENT)
+    }  # fmt: skip
     return _hash(json.dumps(said, sort_keys=True))
 
 
@@ -110,14 +126,24 @@ def run(job: Job, out: Path, wait: bool = True) -> None:
 
     Raises `Busy` where another one has it, unless it is to `wait`; then it finds the work done.
     """
-    if job.done(out):
-        return
-    (out / "locks").mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / "locks" / f"{job.name}.lock", timeout=-1 if wait else 0):
+    if not job.done(out):
+        with _held(job, out, wait=wait):
             _run(job, out)
+
+
+@contextlib.contextmanager
+def _held(job: Job, out: Path, *, wait: bool) -> Iterator[None]:
+    """Within the block no other process has the network in hand."""
+    (out / "locks").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / "locks" / f"{job.name}.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
     except Timeout:
         raise Busy(f"{Busy.said}{job.name} in hand") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _run(job: Job, out: Path) -> None:
@@ -145,6 +171,7 @@ def _judge(run: Run, judgement: Judgement, path: Path, dataset: Dataset) -> None
     unfinished = path.with_name(f".{path.name}")
     record = judge(
         run, suite_name=judgement.suite, making=judgement.making, images=judgement.images, draws=judgement.draws,
+        transfer=judgement.transfer,
         dataset=dataset, exhibits=False, out=unfinished,
     )  # fmt: skip
     if any(column == measure.ROUGHNESS for column, _ in judgement.columns):
@@ -171,15 +198,21 @@ def adopt(jobs: Sequence[Job], runs: Sequence[Path], out: Path) -> list[str]:
     taken = []
     for job in jobs:
         run = by_content.get(content(job.recipe))
-        folder = job.folder(out)
-        if run is None or (folder / "model.safetensors").exists():
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "recipe.json", json.dumps(job.recipe.to_json(), indent=1).encode())
-        for name in ("metrics.jsonl", "model.json", "model.safetensors"):
-            shutil.copy2(run.folder / name, folder / name)
-        taken.append(job.name)
+        if run is not None:
+            with _held(job, out, wait=True):
+                taken += [job.name] if _copied(run, job, out) else []
     return taken
+
+
+def _copied(run: Run, job: Job, out: Path) -> bool:
+    """The weights come last: with them the folder counts as trained."""
+    folder = job.folder(out)
+    if (folder / "model.safetensors").exists():
+        return False
+    write_atomic(folder / "recipe.json", json.dumps(job.recipe.to_json(), indent=1).encode())
+    for name in ("metrics.jsonl", "model.json", "model.safetensors"):
+        write_atomic(folder / name, (run.folder / name).read_bytes())
+    return True
 
 
 def _hash(text: str) -> str:

@@ -42,7 +42,12 @@ def entry(column: str, gradient: str, attacker: Attacker) -> Entry:
     # A substitute is attacked through its own surrogate, a network through the attacker's choice.
     rule = None if found["twin"] else RULES.get(gradient)
     attack = _attack(found["kind"], found["size"], attacker.gradient(rule), early=attacker.early)
-    return Entry(name=f"{column}/{gradient}", attack=attack, radius=radius, substitute="twin" if found["twin"] else "")
+    return Entry(name=entry_name(column, gradient), attack=attack, radius=radius, substitute="twin" if found["twin"] else "")
+
+
+def entry_name(column: str, gradient: str) -> str:
+    """As all suites name their attacks: `pgd-7/bptt`."""
+    return re.sub(r"(?<=[a-z])(?=\d)", "-", column, count=1) + (f"/{gradient}" if gradient else "")
 
 
 def _attack(kind: str, size: str | None, gradient: InputGradient, *, early: bool) -> Attack:
@@ -76,19 +81,27 @@ def flags(record: Record, column: str, gradient: str) -> Flags | None:
     """Which images stand, where the column is an accuracy."""
     if column == "clean":
         return record.clean
-    return record.find(f"{column}/{gradient}").correct if is_attack(column) else None
+    return record.find(entry_name(column, gradient)).correct if is_attack(column) else None
 
 
-def reading(record: Record, column: str) -> float:
-    """A number, times 100, that is no accuracy: `proximal`, `check:CODE`, or `overlap@2/3`, `gaussian-fit@3/3` of an epoch."""
+def reading(record: Record, column: str) -> float | None:
+    """A number, times 100, that is no accuracy: `proximal`, `check:CODE`, or `overlap@2/3`, `gaussian-fit@3/3` of an epoch.
+
+    None where the check was not made or the training did not log it.
+    """
     name, _, place = column.partition("@")
     if name.startswith("check:"):
-        return 100.0 * all(suspicion.code != name.removeprefix("check:") for suspicion in record.suspicions)
+        code = name.removeprefix("check:")
+        if any(suspicion.code == code for suspicion in record.suspicions):
+            return 0.0
+        return 100.0 if any(suspicion.code == code for suspicion in record.passed) else None
     if name == "proximal":
         return 100 * _mean([membrane.proximal for membrane in record.membranes])
     if name == ROUGHNESS:
         return 100 * record.measures[ROUGHNESS]
-    line = record.epochs[_epoch(place, len(record.epochs))]
+    line = record.epochs[_epoch(place, len(record.epochs))] if record.epochs else {}
+    if not _layers(line):
+        return None
     if name == "gaussian-fit":
         return 100 * _mean([_distance_from_fit(line, layer) for layer in _layers(line)])
     return 100 * _mean([float(line[f"{name}.{layer}"]) for layer in _layers(line)])

@@ -168,7 +168,7 @@ def table_s3() -> Item:
             Claim(text=f"({i}) {code}: nothing found", source="supplement F", pairs=(Pair(more=c, less=50.0),))
             for i, (code, c) in enumerate(zip(CHECKS, cells, strict=True), 1)
         ),
-        note="100 means that the check found nothing, 0 that it raised its suspicion, under BPTT and under the rate gradient.",
+        note="100: the check found nothing; 0: it raised its suspicion. Attacks by BPTT, PGD-20 by the rate gradient too.",
     )  # fmt: skip
 
 

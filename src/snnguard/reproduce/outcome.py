@@ -94,11 +94,11 @@ def column(cell: Cell) -> str:
 def _value(cell: Cell, records: dict[int, Record]) -> Value:
     flags = {seed: measure.flags(record, cell.attack, cell.gradient) for seed, record in records.items()}
     stood = {seed: found for seed, found in flags.items() if found is not None}
-    percent = {
+    read = {
         seed: 100 * stood[seed].interval.point if seed in stood else measure.reading(record, cell.attack)
         for seed, record in records.items()
     }
-    return Value(percent=percent, flags=stood)
+    return Value(percent={seed: number for seed, number in read.items() if number is not None}, flags=stood)
 
 
 def _cell(chosen: Chosen, cell: Cell, value: Value, row: str) -> ComparisonCell:

@@ -9,7 +9,7 @@ from snnguard.errors import RequestError, UnknownName
 from snnguard.recipes import Recipe, overridden
 from snnguard.record import Record
 
-from .item import Cell, Claim, Item, Setting
+from .item import Cell, Claim, Item, Pair, Setting
 from .job import SPIKE, TWIN, Job, Judgement, named
 from .scale import Scale
 
@@ -73,13 +73,15 @@ def choose(item: Item, request: Request) -> Chosen:
     kept = tuple(cell for cell in cells if (cell.setting, seeds[0]) in recipes)
     columns = tuple(dict.fromkeys((cell.attack, cell.gradient) for cell in kept))
     images = request.images or request.scale.images
-    judgements = [Judgement(suite=item.name, columns=columns, images=images, draws=item.draws)]
+    transfer = (TWIN,) if any(column.startswith(("twin:", "check:")) for column, _ in columns) else ()
+    judgements = [Judgement(suite=item.name, columns=columns, images=images, draws=item.draws, transfer=transfer)]
     if request.spike:
         images = request.spike_images or request.scale.spike_images
         steps, queries = request.scale.spike_steps, request.scale.spike_queries
         judgements.append(Judgement(suite=SPIKE, images=images, steps=steps, queries=queries))
     return Chosen(
-        item=replace(item, cells=kept, claims=_of(item.claims, set(kept))), scale=request.scale, recipes=recipes,
+        item=replace(item, cells=kept, claims=_of(item, kept, narrowed=len(cells) < len(item.cells))),
+        scale=request.scale, recipes=recipes,
         judgements=tuple(judgements), settings=request.settings,
     )  # fmt: skip
 
@@ -104,15 +106,13 @@ def narrowed(item: Item, only: Mapping[str, tuple[str, ...]]) -> tuple[Cell, ...
 def jobs(chosen: Sequence[Chosen]) -> list[Job]:
     """Every network once, the judgements of all tables on it. Seeds come one after the other, so that a grid that is stopped
     has whole tables of few seeds and no half tables of many."""
-    asked: dict[str, tuple[int, Recipe, dict[Judgement, None], dict[str, None]]] = {}
+    asked: dict[str, tuple[int, Recipe, dict[Judgement, None]]] = {}
     for one in chosen:
-        twin = any(column.startswith(("twin:", "check:")) for j in one.judgements for column, _ in j.columns)
         for (_, seed), recipe in one.recipes.items():
-            _, _, judgements, substitutes = asked.setdefault(recipe.name, (seed, recipe, {}, {}))
+            _, _, judgements = asked.setdefault(recipe.name, (seed, recipe, {}))
             judgements.update(dict.fromkeys(one.judgements))
-            substitutes.update({TWIN: None} if twin else {})
     ordered = sorted(asked.values(), key=lambda entry: entry[0])
-    return [Job(recipe=r, judgements=tuple(js), substitutes=tuple(s)) for _, r, js, s in ordered]
+    return [Job(recipe=recipe, judgements=tuple(judgements)) for _, recipe, judgements in ordered]
 
 
 def _recipe(setting: Setting, seed: int, request: Request) -> Recipe:
@@ -128,10 +128,12 @@ def _value(cell: Cell, axis: str) -> str:
     return str(cell.attack if axis == "attack" else getattr(cell.setting, axis))
 
 
-def _of(claims: Sequence[Claim], cells: set[Cell]) -> tuple[Claim, ...]:
-    """The claims as far as their cells are there."""
-    found = (
-        replace(claim, pairs=tuple(p for p in claim.pairs if all(isinstance(e, float) or e in cells for e in (p.more, p.less))))
-        for claim in claims
-    )
+def _of(item: Item, cells: Sequence[Cell], *, narrowed: bool) -> tuple[Claim, ...]:
+    """The claims as far as their cells are there; where a request left some out, a claim does not speak of the whole."""
+    there = set(cells)
+
+    def known(pair: Pair) -> bool:
+        return all(isinstance(side, float) or side in there for side in (pair.more, pair.less))
+
+    found = (replace(c, whole=not narrowed, pairs=tuple(p for p in c.pairs if known(p))) for c in item.claims)
     return tuple(claim for claim in found if claim.pairs)

@@ -2,8 +2,10 @@
 
 A claim is pairs: this accuracy is larger than that one. The difference of a pair is taken over the seeds that both have, on
 the same images. Its error has two parts: the images (standard error of the paired difference per image) and the trainings
-(standard deviation over seeds, pooled over the networks of a column, since a few seeds alone say little of it). A pair holds if
-the difference is above zero by more than its 95 % interval, and does not hold if it is below zero by more than that.
+(standard deviation over seeds). Since a few seeds alone say little of that, it is pooled over the networks of a column, less
+those that are so near 0 or 100 % that they cannot vary. A pair holds if the difference is above zero by more than its 95 % interval, and does
+not hold if it is below zero by more than that; of many pairs of one claim, by more than an interval made wider so that all
+together err in 5 % of the cases (Bonferroni). A pair that allows equality holds where the mean does not contradict it.
 """
 
 import math
@@ -19,6 +21,9 @@ from snnguard.record import Flags
 from .item import Cell, Claim, Pair
 
 CONFIDENCE = 0.95
+
+VARYING = (5.0, 95.0)
+"""Accuracies in percent between which a network counts for what trainings differ by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +47,17 @@ Values = Mapping[Cell, Value]
 
 
 def judged(claim: Claim, values: Values) -> comparison.Claim:
-    """The claim with its verdict: it holds if every pair does, and does not if one does not."""
-    found = [(pair, _pair(pair, values)) for pair in claim.pairs]
+    """The claim with its verdict: it holds if every pair does, and does not if one does not.
+
+    A claim of which a request left pairs out may fail; it cannot hold.
+    """
+    found = [(pair, _pair(pair, values, among=len(claim.pairs))) for pair in claim.pairs]
     against = [pair for pair, (verdict, _) in found if verdict == "does not hold"]
     unclear = [(pair, why) for pair, (verdict, why) in found if verdict == "cannot be told"]
     holding = len(found) - len(against) - len(unclear)
     counted = f"{holding} of {len(found)} comparisons hold, {len(against)} do not, {len(unclear)} cannot be told"
-    verdict: comparison.Verdict = "does not hold" if against else "cannot be told" if unclear else "holds"
+    counted += "" if claim.whole else "; the rest of the table was not asked for"
+    verdict: comparison.Verdict = "does not hold" if against else "holds" if claim.whole and not unclear else "cannot be told"
     if against:
         counted += f"; not: {_said(against[0], values)}"
     elif unclear:
@@ -56,19 +65,20 @@ def judged(claim: Claim, values: Values) -> comparison.Claim:
     return comparison.Claim(text=claim.text, source=claim.source, verdict=verdict, reason=counted)
 
 
-def _pair(pair: Pair, values: Values) -> tuple[comparison.Verdict, str]:
-    """Verdict, and what keeps from one."""
+def _pair(pair: Pair, values: Values, *, among: int) -> tuple[comparison.Verdict, str]:
+    """Verdict of one of so many pairs, and what keeps from one."""
     sides = [side for side in (pair.more, pair.less) if isinstance(side, Cell)]
     seeds = sorted(set.intersection(*({*values[side].percent} for side in sides)))
     if not seeds:
         return "cannot be told", "not measured"
     if len(seeds) < 2:
         return "cannot be told", "one seed says nothing of another training"
-    differences = [_percent(pair.more, seed, values) - _percent(pair.less, seed, values) for seed in seeds]
-    difference, margin = mean(differences), _margin(sides, seeds, values)
+    difference = mean(_percent(pair.more, seed, values) - _percent(pair.less, seed, values) for seed in seeds)
+    error = _error(sides, seeds, values)
+    margin = error.margin(1)
     if difference > margin or (pair.never_less and difference >= 0):
         return "holds", ""
-    if difference < -margin:
+    if difference < -error.margin(among):
         return "does not hold", ""
     return "cannot be told", f"{difference:+.1f} points, interval ±{margin:.1f}"
 
@@ -77,35 +87,62 @@ def _percent(side: Cell | float, seed: int, values: Values) -> float:
     return values[side].percent[seed] if isinstance(side, Cell) else side
 
 
-def _margin(sides: Sequence[Cell], seeds: Sequence[int], values: Values) -> float:
-    """Half the 95 % interval of the difference, in points."""
-    parts = [_between_seeds(side, values) for side in sides]
-    trainings, freedom = sum(pooled for pooled, _ in parts) / len(seeds), max(known for _, known in parts)
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """Variance of a difference in squared points, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+
+    def margin(self, among: int) -> float:
+        """Half the interval, in points, that covers the difference with a confidence of 95 % for `among` of them together."""
+        return float(student.ppf(1 - (1 - CONFIDENCE) / 2 / among, self.freedom)) * math.sqrt(self.variance)
+
+
+def _error(sides: Sequence[Cell], seeds: Sequence[int], values: Values) -> Error:
+    parts = [_between_seeds(side, sides, values) for side in sides]
+    trainings, freedom = sum(variance for variance, _ in parts) / len(seeds), min(known for _, known in parts)
     images, count = _between_images(sides, seeds, values)
     total = trainings + images
     if not total:
-        return 0.0
+        return Error(variance=0.0, freedom=1.0)
     # SOURCE: Welch and Satterthwaite, degrees of freedom of a sum of two estimated variances.
-    effective = total**2 / (trainings**2 / max(1, freedom) + images**2 / max(1, count - 1))
-    return float(student.ppf((1 + CONFIDENCE) / 2, effective)) * math.sqrt(total)
+    return Error(variance=total, freedom=total**2 / (trainings**2 / freedom + images**2 / max(1, count - 1)))
 
 
-def _between_seeds(cell: Cell, values: Values) -> tuple[float, int]:
-    """Variance between trainings, pooled over the networks of the cell's column, and its degrees of freedom."""
-    column = [v for c, v in values.items() if (c.attack, c.gradient) == (cell.attack, cell.gradient) and v.spread is not None]
+def _between_seeds(cell: Cell, sides: Sequence[Cell], values: Values) -> tuple[float, int]:
+    """Variance between trainings and its degrees of freedom, pooled over the cell's column.
+
+    A network near 0 or 100 % has nothing to vary and says nothing of those that have: it counts for its own pair alone.
+    """
+    low, high = VARYING
+    column = [
+        value for other, value in values.items()
+        if (other.attack, other.gradient) == (cell.attack, cell.gradient) and value.spread is not None
+        and (other in sides or low <= (value.mean or 0.0) <= high)
+    ]  # fmt: skip
     freedom = sum(len(value.percent) - 1 for value in column)
     squares = sum((value.spread or 0.0) ** 2 * (len(value.percent) - 1) for value in column)
-    return (squares / freedom if freedom else 0.0), freedom
+    return squares / max(1, freedom), max(1, freedom)
 
 
 def _between_images(sides: Sequence[Cell], seeds: Sequence[int], values: Values) -> tuple[float, int]:
-    """Squared standard error, in points, of the mean difference per image, and how many images; 0 where it is no accuracy."""
+    """Squared standard error, in points, of the mean difference per image, and how many images; 0 where it is no accuracy.
+
+    Two imagined images that differ in both ways, half each, keep it from zero where all agree; four for a single share.
+    SOURCE: Agresti and Min 2005; Agresti and Coull 1998.
+    """
     stood = [[values[side].flags.get(seed) for seed in seeds] for side in sides]
     if any(flags is None for side in stood for flags in side):
         return 0.0, 0
     shares = [[mean(image) for image in zip(*(f.values for f in side if f is not None), strict=True)] for side in stood]
-    per_image = [a - b for a, b in zip(*shares, strict=True)] if len(shares) == 2 else shares[0]
-    return ((100 * stdev(per_image)) ** 2 / len(per_image) if len(per_image) > 1 else 0.0), len(per_image)
+    if len(shares) == 2:
+        per_image, imagined, squares = [a - b for a, b in zip(*shares, strict=True)], 2, 1.0
+    else:
+        per_image, imagined, squares = [share - 0.5 for share in shares[0]], 4, 4 * 0.25
+    count = len(per_image) + imagined
+    variance = (sum(d * d for d in per_image) + squares) / count - (sum(per_image) / count) ** 2
+    return 100**2 * variance / count, count
 
 
 def _said(pair: Pair, values: Values) -> str:

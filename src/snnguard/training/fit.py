@@ -117,7 +117,9 @@ def _fit(fabric: Fabric, *given: Any, report: Report | None = None) -> Outcome:
             line = loop.step()
             if report is not None:
                 report(loop.progress.step, loop.steps, line)
-            stopping = bool(total(torch.tensor(float(stop_asked()))))  # asked once: whoever leaves has saved
+            stopping = bool(
+                total(torch.tensor(float(stop_asked()), device=loop.device))
+            )  # asked once: whoever leaves has saved
             if loop.progress.step % loop.per_epoch == 0 or loop.progress.step == loop.steps:
                 loop.end_epoch()
             elif stopping or time.monotonic() - loop.saved > loop.training.checkpoint_seconds:
@@ -186,7 +188,7 @@ class Loop:
         self.progress.step += 1
         line = {"loss": main.item(), "train_accuracy": (logits.argmax(1) == hard(batch.y)).float().mean().item()}
         line |= {f"penalty.{name}": value.item() for name, value in penalties.items()}
-        line = {name: float(total(torch.tensor(value))) / devices() for name, value in line.items()} if devices() > 1 else line
+        line = self._over_devices(line)
         for name, value in line.items():
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
         self.progress.seconds += time.perf_counter() - began
@@ -195,17 +197,26 @@ class Loop:
     def _gradients(self, index: int, seed: int) -> tuple[Step, Batch, Tensor, Tensor, Mapping[str, Tensor]]:
         """From the images to the gradients, which are left in the parameters. A second call gives the same."""
         defense, model = self.defense, self.model
-        with rng.scope(seed):
+        # Each device draws its own noise for its own images; what concerns the weights is drawn from the shared seed.
+        own = seed if devices() == 1 else rng.derive(seed, "device", self.fabric.global_rank)
+        with rng.scope(own):
             model.train()
             x, y = self._batch(index, seed)
-            step = replace(self._where(), seed=seed)
+            step = replace(self._where(), seed=own)
             batch = Batch(x=x, y=y, clean=x)
             with self.fabric.autocast():
                 defense.prepare(model, batch, step)
                 batch = defense.batch(model, batch, step)
             with defense.around(model, batch, step):
                 step, logits, main, penalties = self._descend(batch, step)
-        return step, batch, logits, main, penalties
+        return replace(step, seed=seed), batch, logits, main, penalties
+
+    def _over_devices(self, line: Line) -> Line:
+        """The means over all devices."""
+        if devices() == 1:
+            return line
+        values = total(torch.tensor(list(line.values()), device=self.device)) / devices()
+        return dict(zip(line, values.tolist(), strict=True))
 
     def _descend(self, batch: Batch, step: Step) -> tuple[Step, Tensor, Tensor, Mapping[str, Tensor]]:
         """Forward and backward: the step with its membranes, logits, main loss and penalties."""

@@ -1,8 +1,10 @@
 """One training in several processes, one for each device, by Lightning Fabric's DDP."""
 
+import contextlib
 import copy
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
@@ -35,17 +37,37 @@ def spread(work: Callable[..., Any], given: tuple[Any, ...], training: Training,
     relay = threading.Thread(target=_relay, args=(lines, report, found), daemon=True)
     relay.start()
     # Fabric would look through what it hands over, and refuses values that are not to be changed: so they travel in a function.
-    fabric.launch(partial(_in_process, work=work, given=given, lines=lines))
+    try:
+        with _uninterrupted():
+            fabric.launch(partial(_in_process, work=work, given=given, lines=lines))
+    except Exception:
+        lines.put(END)
+        relay.join()
+        for outcome, _ in found:  # what went wrong first says more than that the others lost their peer
+            if isinstance(outcome, SNNGuardError):
+                raise outcome from None
+        raise
     lines.put(END)
     relay.join()
     [(outcome, weights)] = found
-    if isinstance(outcome, SNNGuardError):
-        raise outcome
     given[0].load_state_dict({name: torch.as_tensor(values) for name, values in weights.items()})
     return outcome
 
 
 END = "end"
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C reaches the processes that train, which save and end; this one waits for them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _relay(lines: "Queue[Any]", report: Callable[..., None] | None, found: list[Any]) -> None:
@@ -71,7 +93,8 @@ def _in_process(fabric: Fabric, *, work: Callable[..., Any], given: tuple[Any, .
     try:
         outcome = work(fabric, model, *given[1:], report=report if fabric.is_global_zero else None)
     except SNNGuardError as error:
-        outcome = error
+        lines.put(_Last(error, {}))
+        raise  # a process that ends like this takes the others with it, which else would wait for it
     except KeyboardInterrupt as stopped:  # `Stopped`, with what there is
         outcome = getattr(stopped, "outcome", None)
         if outcome is None:
