@@ -3,9 +3,10 @@
 A claim is pairs: this accuracy is larger than that one. The difference of a pair is taken over the seeds that both have, on
 the same images. Its error has two parts: the images (standard error of the paired difference per image) and the trainings
 (standard deviation over seeds). Since a few seeds alone say little of that, it is pooled over the networks of a column, less
-those that are so near 0 or 100 % that they cannot vary. A pair holds if the difference is above zero by more than its 95 % interval, and does
-not hold if it is below zero by more than that; of many pairs of one claim, by more than an interval made wider so that all
-together err in 5 % of the cases (Bonferroni). A pair that allows equality holds where the mean does not contradict it.
+those that are so near 0 or 100 % that they cannot vary. A pair holds if the difference is above zero by more than its 95 %
+interval, and does not hold if it is below zero by more than that; of many pairs of one claim, by more than an interval made
+wider so that all together err in 5 % of the cases (Bonferroni). A pair that allows equality holds where the mean does not
+contradict it.
 """
 
 import math
