@@ -1,35 +1,29 @@
 """Work over processes: what one piece does to the others."""
 
-import os
-import time
 from pathlib import Path
 
-from snnguard.errors import RequestError
 from snnguard.recipes import pool
 
-
-def leave(folder: Path, name: str, how: str) -> None:
-    """A piece of work that ends well, or fails, or takes its process with it."""
-    time.sleep(0.2)
-    if how == "dies":
-        os._exit(137)
-    if how == "fails":
-        raise RequestError("that was wrong")
-    if how == "breaks":
-        raise ZeroDivisionError("nobody thought of that")
-    (folder / name).touch()
+WAIT = "import os, time; time.sleep(0.2)"
+ENDS = {
+    "well": "open({path!r}, 'w').close()",
+    "dies": "os._exit(137)",
+    "fails": "from snnguard.errors import RequestError\nraise RequestError('that was wrong')",
+    "breaks": "1 / 0",
+}
 
 
 def test_failures_and_deaths_are_named_and_the_others_end_well(tmp_path: Path) -> None:
     ends = {"a": "well", "b": "dies", "c": "fails", "d": "well", "e": "breaks", "f": "well"}
     said: list[tuple[str, int, int]] = []
+    work = {name: (f"{WAIT}\n{ENDS[how].format(path=str(tmp_path / name))}",) for name, how in ends.items()}
     failed = pool.run(
-        leave, {name: (tmp_path, name, how) for name, how in ends.items()}, jobs=2,
+        exec, work, jobs=2,
         report=lambda name, what, done, total: said.append((name, done, total)),
     )  # fmt: skip
     assert failed.keys() == {"b", "c", "e"}
     assert failed["c"] == "that was wrong"
-    assert failed["e"] == "ZeroDivisionError: nobody thought of that"
+    assert failed["e"] == "ZeroDivisionError: division by zero"
     assert "its process died" in failed["b"]
     assert {path.name for path in tmp_path.iterdir()} == {"a", "d", "f"}
     assert sorted(name for name, _, _ in said) == sorted(ends)
