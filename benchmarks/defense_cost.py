@@ -16,7 +16,7 @@ from snnguard.defenses import Defense, Stack
 from snnguard.evaluation import gather
 from snnguard.networks import Network, construct
 from snnguard.training import SGD, Training
-from snnguard.training.fit import Loop
+from snnguard.training.fit import Loop, one_device
 
 HERE = Path(__file__).resolve()
 PACKAGED = HERE.parent.parent / "src/snnguard/defenses/cost.json"
@@ -32,7 +32,7 @@ def loop(defense: Defense, network: str, batch: int) -> Loop:
 
     training = Training(epochs=1000, batch_size=batch, optimiser=SGD(learning_rate=0.01))
     teachers = {name: made(teacher) for name, teacher in defense.teachers().items()}
-    return Loop(made(defense), data.train, data.validation, defense, training, None, 0, None, teachers)
+    return Loop(one_device(training), made(defense), data.train, data.validation, defense, training, None, 0, None, teachers)
 
 
 def ratios(names: list[str], network: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:

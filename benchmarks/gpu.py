@@ -24,7 +24,7 @@ from snnguard.bench import Case
 from snnguard.data import load
 from snnguard.evaluation import gather
 from snnguard.neurons import Surrogate, Watch, native, unroll
-from snnguard.training.fit import Loop
+from snnguard.training.fit import Loop, one_device
 
 RECIPES = ("undefended", "mpd-sgr", "tgo", "at-mpd-sgr")
 
@@ -110,7 +110,8 @@ def trained(name: str, given: argparse.Namespace, seconds: float, device: str) -
 def epoch_seconds(recipe: recipes.Recipe, dataset: Any) -> float:
     """Estimated from a few steps, the first of them, in which kernels are compiled, left out."""
     model = recipes.build(recipe, dataset)
-    loop = Loop(model, dataset.train, dataset.validation, recipe.defense, recipe.training, None, 0, None, {})
+    fabric = one_device(recipe.training)
+    loop = Loop(fabric, model, dataset.train, dataset.validation, recipe.defense, recipe.training, None, 0, None, {})
     for _ in range(2):
         loop.step()
     bench.wait()

@@ -1,5 +1,6 @@
 """Docstrings made ready for Markdown, and the fields of a choice as a table with defaults and ranges."""
 
+import contextlib
 import importlib
 import re
 from types import ModuleType, UnionType
@@ -60,7 +61,12 @@ def escaped_line(line: str) -> str:
 
 def tabulate(made: griffe.Class) -> None:
     """Takes the fields of a pydantic model out of the members and appends them to its docstring as a table."""
-    found = getattr(importlib.import_module(made.module.path), made.name, None)
+    with contextlib.suppress(ModuleNotFoundError):  # Triton is there on GPU machines alone
+        module = importlib.import_module(made.module.path)
+        _tabulate(made, getattr(module, made.name, None))
+
+
+def _tabulate(made: griffe.Class, found: Any) -> None:
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
         return
     rows = [

@@ -98,13 +98,17 @@ def fit(
     """
     given = (model, train, validation, defense, training, augmentation, seed, out, teachers or {})
     if training.devices == 1:
-        fabric = Fabric(accelerator=resolve_device(training.device).type, devices=1, precision=training.precision)
-        return _fit(fabric, *given, report=report)
+        return _fit(one_device(training), *given, report=report)
     outcome: Outcome = spread(_fit, given, training, report)
     if not outcome.finished:
         raise Stopped(outcome)
     model.eval()
     return outcome
+
+
+def one_device(training: Training) -> Fabric:
+    """The device of a training that has one to itself."""
+    return Fabric(accelerator=resolve_device(training.device).type, devices=1, precision=training.precision)
 
 
 def _fit(fabric: Fabric, *given: Any, report: Report | None = None) -> Outcome:
