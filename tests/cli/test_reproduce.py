@@ -56,6 +56,10 @@ def test_a_table_from_training_to_its_page(snnguard: Command, tmp_path: Path) ->
     again = snnguard(*asked)
     assert again.code == 0
     assert Comparison.from_json(read_json(folder / "comparison.json")) == made
+    more = snnguard(*asked, "--seeds", "3", "--show")
+    assert more.code == 0
+    shown = Comparison.from_json(read_json(folder / "comparison.json"))
+    assert {cell.seeds for cell in shown.cells} == {2}  # of the three, what is there
     dry = snnguard(*asked, "--dry-run")
     assert dry.out.count("(done)") == 4
 

@@ -41,6 +41,7 @@ def reproduce_(
     adopt: Annotated[list[Path] | None, typer.Option("--from", help="Trained run folders to take instead of training.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Networks at a time; each gets its share of the cores.")] = 2,
     ray: Annotated[str, typer.Option(help="Run on a Ray cluster: its address, or `local`.")] = "",
+    show: Annotated[bool, typer.Option("--show", help="Train nothing: the tables of what is there so far.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, for how long.")] = False,
 ) -> None:  # fmt: skip
     """Make tables and figures of the papers anew: train, judge, put ours beside theirs, and say which claims hold.
@@ -60,7 +61,7 @@ def reproduce_(
         return
     for name in reproduce.adopt(asked, adopt or [], out):
         console.print(f"taken over: {name}", highlight=False)
-    failed = _run(asked, out, jobs, ray)
+    failed = {} if show else _run(asked, out, jobs, ray)
     for one in chosen:
         _show(one, out)
     for name, error in failed.items():
