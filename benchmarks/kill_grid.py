@@ -39,10 +39,11 @@ def main() -> None:
         dice, moments, unfinished = random.Random(SEED), [], 0
         for _ in range(KILLS):
             process = begin(disturbed)
-            moments.append(round(dice.uniform(0.15, 0.3) * whole, 2))
+            moments.append(round(dice.uniform(0.12, 0.25) * whole, 2))
             time.sleep(moments[-1])
-            unfinished += process.poll() is None
-            os.killpg(process.pid, signal.SIGKILL)
+            if process.poll() is None:
+                unfinished += 1
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         assert begin(disturbed).wait() == 0
         equal = (calm / TABLE).read_bytes() == (disturbed / TABLE).read_bytes()
