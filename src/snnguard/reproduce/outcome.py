@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from snnguard.comparison import Comparison, ComparisonCell
@@ -17,7 +17,7 @@ from .verdict import Value, judged
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """`records` are those of the first seed, as the report shows them."""
+    """`records` are those of the first seed, under the names that their rows have."""
 
     comparison: Comparison
     records: tuple[Record, ...]
@@ -41,7 +41,8 @@ def outcome(chosen: Chosen, out: Path) -> Outcome:
         title=chosen.item.title, scale=f"{chosen.scale.name}: {chosen.scale.description}", note=note, cells=tuple(cells),
         claims=tuple(judged(claim, values) for claim in chosen.item.claims),
     )  # fmt: skip
-    return Outcome(comparison=comparison, records=tuple(next(iter(r.values())) for r in found.values() if r))
+    shown = ((label[setting], next(iter(by_seed.values()))) for setting, by_seed in found.items() if by_seed)
+    return Outcome(comparison=comparison, records=tuple(replace(record, name=name) for name, record in shown))
 
 
 def write(made: Outcome, folder: Path) -> None:
