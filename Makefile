@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench parity tables docs lock clean
+.PHONY: demo test browser check bench parity tables docs lock clean
 
 demo: $(READY)
 	$(BIN)/snnguard demo
@@ -18,6 +18,10 @@ check: $(READY)
 	$(BIN)/ruff check src tests benchmarks results examples docs/_hooks
 	$(BIN)/ruff format --check src tests benchmarks results examples docs/_hooks
 	$(BIN)/mypy
+
+# The report in Chromium or Chrome; `make test` leaves these out where there is none, this one fails.
+browser: $(READY)
+	SNNGUARD_BROWSER_REQUIRED=1 $(BIN)/pytest tests/report/test_browser.py
 
 # Speed beside other libraries, in the environment of `make parity`; half an hour on two cores, and nothing else should run.
 bench: .venv-parity/.ready

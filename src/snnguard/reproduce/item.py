@@ -68,7 +68,6 @@ class Item:
     cells: tuple[Cell, ...]
     claims: tuple[Claim, ...]
     note: str = ""
-    draws: int | None = None
 
     @property
     def paper(self) -> str:

@@ -74,7 +74,7 @@ def choose(item: Item, request: Request) -> Chosen:
     columns = tuple(dict.fromkeys((cell.attack, cell.gradient) for cell in kept))
     images = request.images or request.scale.images
     transfer = (TWIN,) if any(column.startswith(("twin:", "check:")) for column, _ in columns) else ()
-    judgements = [Judgement(suite=item.name, columns=columns, images=images, draws=item.draws, transfer=transfer)]
+    judgements = [Judgement(suite=item.name, columns=columns, images=images, transfer=transfer)]
     if request.spike:
         images = request.spike_images or request.scale.spike_images
         steps, queries = request.scale.spike_steps, request.scale.spike_queries
