@@ -68,7 +68,7 @@ def _check(records: Sequence[Record]) -> None:
 
 def standard(record: Record) -> list[AttackResult]:
     """AutoAttack's part of `spike`: under the gradient that comes first; Square only of deterministic models."""
-    best = record.attacks[0].rule
+    best = next(a.rule for a in record.attacks if _attack(a) == "sa-pgd")
     kept = [a for a in record.attacks if _attack(a) in AUTO_ATTACK and a.rule in (best, "")]
     return [a for a in kept if not (record.stochastic and a.name == "square")]
 

@@ -17,7 +17,8 @@ def test_the_quick_suite(snnguard: Any, run: Path) -> None:
     record = Record.load(run / "evaluation-quick.json")
     assert record.suite == "quick"
     assert len(record.clean) == 8
-    assert [a.name for a in record.attacks] == ["fgsm/bptt", "pgd-10/bptt", "fgsm/rate", "pgd-10/rate"]
+    names = ["fgsm/bptt", "pgd-10/bptt", "fgsm/rate", "pgd-10/rate", "apgd-ce-50/assg", "apgd-dlr-50/assg"]
+    assert [a.name for a in record.attacks] == names
     assert record.name in said.out
     assert record.provenance.command.startswith("snnguard evaluate")
 

@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from controls import FAULTS, SOUND, twin
+from controls import FAULTS, SOUND, random, twin
 from snnguard import recipes
 from snnguard.data import Dataset
 from snnguard.evaluation import Attacker, evaluate, suite, suites
-from snnguard.neurons import MembraneNoise, neurons_of
 from snnguard.record import Record
 from snnguard.threat import Linf
 
@@ -54,10 +53,7 @@ def test_the_same_faults_fool_pgd(code: str, trained: nn.Module, faked: Dataset)
 
 
 def test_a_random_network_judged_by_one_draw_is_named(trained: nn.Module, faked: Dataset) -> None:
-    model = copy.deepcopy(trained)
-    for neuron in neurons_of(model).values():
-        neuron.settings = neuron.settings.having(MembraneNoise(sigma=0.3, inference=True))
-        neuron.mechanisms.append(MembraneNoise(sigma=0.3, inference=True).build(steps=neuron.steps))
+    model = random(copy.deepcopy(trained))
     x, y = faked.test.pixels(torch.arange(32)), faked.test.labels[:32]
     one = evaluate(model, x, y, suite=suite("quick"), threat=EPS)
     assert "one-draw" in {s.code for s in one.suspicions}

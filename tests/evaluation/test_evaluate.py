@@ -276,15 +276,15 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(trained: nn.Module, fake
     whole = evaluate(model, x, y, **asked)
     calls_of_all, model.calls = model.calls, 0
     with pytest.raises(KeyboardInterrupt):
-        evaluate(model, x, y, partial=tmp_path, report=interrupt_after(14), **asked)
+        evaluate(model, x, y, partial=tmp_path, report=interrupt_after(22), **asked)
     assert len(list(tmp_path.iterdir())) == 1
     model.calls = 0
     reports: list[Progress] = []
     resumed = evaluate(model, x, y, partial=tmp_path, report=reports.append, **asked)
     assert plain(resumed) == plain(whole)
-    assert len(reports) == 16  # 4 attacks of 4 batches; the first 14 were there already
+    assert len(reports) == 24  # 6 attacks of 4 batches; the first 22 were there already
     assert (reports[0].attack, reports[0].done, reports[0].total) == ("fgsm/bptt", 1, 4)
-    assert (reports[-1].attack, reports[-1].done, reports[-1].total) == ("pgd-10/rate", 4, 4)
+    assert (reports[-1].attack, reports[-1].done, reports[-1].total) == ("apgd-dlr-50/assg", 4, 4)
     assert reports[-1].worst == whole.worst
     assert all(later.worst.point <= now.worst.point for now, later in itertools.pairwise(reports))
     assert model.calls < 0.7 * calls_of_all
@@ -360,7 +360,7 @@ def test_a_healthy_network_raises_no_suspicion(trained: nn.Module, faked: Datase
     assert not record.stochastic
     assert all(a.draws == a.eval_draws == 1 for a in record.attacks)
     assert all(a.zero_gradient_share == 0 for a in record.attacks)
-    assert {a.rule for a in record.attacks} == {"bptt", "rate"}
+    assert {a.rule for a in record.attacks} == {"bptt", "rate", "assg"}
 
 
 def test_a_dead_network_has_no_gradient() -> None:

@@ -48,11 +48,6 @@ def test_draws_go_into_every_gradient_and_switch_lucky_successes_off() -> None:
             assert not getattr(entry.attack, "early_stop", False)
 
 
-def test_quick_is_a_part_of_paper() -> None:
-    assert [e.name for e in QUICK.entries] == ["fgsm/bptt", "pgd-10/bptt", "fgsm/rate", "pgd-10/rate"]
-    assert set(QUICK.entries) <= set(PAPER.entries)
-
-
 def test_by_name() -> None:
     assert suite("paper", draws=3) == suite("paper", draws=3)
     assert suite("quick") == QUICK

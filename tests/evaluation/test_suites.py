@@ -6,7 +6,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnguard.attacks import APGD, DLR, FAB, PGD, SAPGD, Attack, InputGradient, MultiTargeted, RandomSearch, Square, apgd_t
+from snnguard.attacks import (
+    APGD,
+    DLR,
+    FAB,
+    PGD,
+    SAPGD,
+    Attack,
+    CrossEntropy,
+    InputGradient,
+    MultiTargeted,
+    RandomSearch,
+    Square,
+    apgd_t,
+)
 from snnguard.errors import UnknownName
 from snnguard.evaluation import Attacker, Entry, Suite, suite, suites
 from snnguard.evaluation.meter import metered
@@ -17,6 +30,7 @@ SIX_RULES = (PDSG(), ASSG(share=0.45), BPTT(), HART(gamma=2), BPTT(surrogate=Tri
 SIX = ["pdsg", "assg(share=0.45)", "bptt", "hart(gamma=2.0)", "bptt(surrogate=triangle(gamma=0.5))", "rate"]
 KNOWING = Attacker(ranked=(*SIX_RULES, BPTT(surrogate=ATan()), FiredMask()), substitutes=("ann", "twin"))
 RANDOM = KNOWING.model_copy(update={"draws": 7})
+QUICK = ["fgsm/bptt", "pgd-10/bptt", "fgsm/rate", "pgd-10/rate", "apgd-ce-50/assg", "apgd-dlr-50/assg"]
 NAMES = sorted(suites.SUITES)
 
 
@@ -140,11 +154,26 @@ def test_standard_for_random_networks_is_the_version_for_them() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("attacker", [KNOWING, RANDOM], ids=["deterministic", "random"])
+def test_spike_opens_with_quick_so_that_it_never_leaves_more(attacker: Attacker) -> None:
+    first = made("quick", attacker).entries
+    assert made("spike", attacker).entries[: len(first)] == first
+
+
+def test_quick_is_the_papers_first_look_and_apgd_on_both_losses_under_assg() -> None:
+    entries = {entry.name: entry.attack for entry in made("quick").entries}
+    assert list(entries) == QUICK
+    for name in QUICK[:4]:
+        assert entries[name] == {entry.name: entry.attack for entry in made("paper").entries}[name]
+    for name, loss in (("apgd-ce-50/assg", CrossEntropy()), ("apgd-dlr-50/assg", DLR())):
+        assert entries[name] == APGD(steps=50, early_stop=True, gradient=InputGradient(rule=ASSG(), loss=loss))
+
+
 def test_spike_is_three_attacks_under_six_gradients_then_fab_and_square() -> None:
     entries = {entry.name: entry for entry in made("spike").entries}
     firsts = [f"{attack}/{rule}" for rule in SIX for attack in ("sa-pgd", "apgd-ce")]
     lasts = [*(f"apgd-t/{rule}" for rule in SIX), "fab-t/pdsg", "square"]
-    assert list(entries) == [*firsts, "transfer-ann", "transfer-twin", *lasts]
+    assert list(entries) == [*QUICK, *firsts, "transfer-ann", "transfer-twin", *lasts]
     for name, rule in zip(SIX, SIX_RULES, strict=True):
         gradient = InputGradient(rule=rule)
         assert entries[f"sa-pgd/{name}"].attack == SAPGD(steps=100, early_stop=True, gradient=gradient)
@@ -157,15 +186,17 @@ def test_spike_is_three_attacks_under_six_gradients_then_fab_and_square() -> Non
 def test_spike_of_a_random_network_asks_its_two_best_gradients_without_classes_one_by_one() -> None:
     entries = {entry.name: entry for entry in made("spike", RANDOM).entries}
     firsts = [f"{attack}/{rule}" for rule in SIX[:2] for attack in ("sa-pgd", "apgd-ce")]
-    assert list(entries) == [*firsts, "transfer-ann", "transfer-twin", "apgd-dlr/pdsg", f"apgd-dlr/{SIX[1]}", "square"]
+    lasts = ["transfer-ann", "transfer-twin", "apgd-dlr/pdsg", f"apgd-dlr/{SIX[1]}", "square"]
+    assert list(entries) == [*QUICK, *firsts, *lasts]
     assert entries["apgd-dlr/pdsg"].attack == APGD(gradient=InputGradient(rule=PDSG(), draws=7, loss=DLR()))
-    assert entries["square"].attack == Square(queries=250, draws=7)
+    assert entries["square"].attack == Square(queries=100, draws=7)
 
 
 def test_spike_can_be_shortened_in_proportion() -> None:
     short = suites.spike(Attacker(), steps=3, queries=4)
-    assert names(short) == names(suite("spike"))
-    assert {getattr(inner(entry.attack), "steps", 3) for entry in short.entries} == {3}
+    full = [name.replace("-50/", "-3/").replace("pgd-10/", "pgd-3/") for name in names(suite("spike"))]
+    assert names(short) == full
+    assert {getattr(inner(entry.attack), "steps", 3) for entry in short.entries if "fgsm" not in entry.name} == {3}
     assert short.entries[-1].attack == Square(queries=4)
 
 
@@ -197,7 +228,8 @@ def test_the_count_of_gradients_is_what_the_meter_measures(draws: int) -> None:
         with metered(model) as cost:
             entry.attack(model, x, y, threat=Linf(eps=0.1), seed=0)
         assert cost.backwards == 2 * backwards(entry.attack), entry.name
-        assert cost.forwards > cost.backwards or entry.substitute or entry.name in ("sa-pgd", "apgd-ce", "apgd-dlr")
+        descends = entry.name.startswith(("fgsm", "pgd", "sa-pgd", "apgd-ce", "apgd-dlr"))
+        assert cost.forwards > cost.backwards or entry.substitute or descends
 
 
 @pytest.mark.parametrize("attacker", [KNOWING, RANDOM], ids=["deterministic", "random"])

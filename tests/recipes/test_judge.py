@@ -116,7 +116,7 @@ def fewer(monkeypatch: pytest.MonkeyPatch, shortened: None) -> None:
 def test_the_whole_of_spike(run: recipes.Run, shortened: None) -> None:
     record = recipes.judge(run, suite_name="spike", images=2, exhibits=False)
     assert Record.load(run.folder / "evaluation-spike.json") == record
-    assert (record.suite, record.cascade, len(record.attacks)) == ("spike", True, 20)
+    assert (record.suite, record.cascade, len(record.attacks)) == ("spike", True, 26)
     attacked = [a.attacked for a in record.attacks]
     assert attacked[0] == record.clean.hits
     assert attacked == sorted(attacked, reverse=True)  # each on what those before left

@@ -94,5 +94,5 @@ def test_a_substitute_of_other_images_is_refused(run: recipes.Run, tiny: Tiny) -
 def test_an_ann_is_judged_like_any_network(run: recipes.Run) -> None:
     recipe, folder = substitute(run, "ann")
     record = recipes.judge(recipes.train(recipe, out=folder), suite_name="quick", images=2, exhibits=False)
-    assert [a.name for a in record.attacks] == ["fgsm", "pgd-10"]
+    assert [a.name for a in record.attacks] == ["fgsm", "pgd-10", "apgd-ce-50", "apgd-dlr-50"]
     assert (record.membranes, record.clean.values) == ((), record.clean.values[:2])
