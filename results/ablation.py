@@ -14,15 +14,21 @@ BARS = " ▁▂▃▄▅▆▇█"
 Key = Callable[[AttackResult], str]
 
 
-def compared(records: Sequence[Record], papers: Sequence[Record]) -> str:
-    """Per network: PGD-7 of the papers' protocol on the same images, that protocol's worst case, AutoAttack, `spike`."""
+def compared(records: Sequence[Record], papers: Sequence[Record], openings: Sequence[Record]) -> str:
+    """Per network: PGD-7 of the papers' protocol on the same images, that protocol's worst case, AutoAttack, `spike`.
+
+    Of records that were made before `spike` opened with `quick` the opening is among `openings`, on the same images.
+    """
     _check(records)
+    opened = {record.provenance.weights: record.worst_flags.values for record in openings}
     lines = ["| | images | clean | PGD-7 | paper | standard | spike | suspicions |", "|---|---:|---:|---:|---:|---:|---:|---|"]
     by_model = {(record.provenance.weights, str(record.threat)): record for record in papers if record.provenance.weights}
     for name, record in zip(report.names(records), records, strict=True):
         n = len(record.clean)
+        whole = _left(record.attacks, record)
+        spike = tuple(a and b for a, b in zip(whole, opened.get(record.provenance.weights, whole), strict=True))
         paper = by_model.get((record.provenance.weights, str(record.threat)))
-        asked = [record.clean.values, *_papers(paper, n), _left(standard(record), record), _left(record.attacks, record)]
+        asked = [record.clean.values, *_papers(paper, n), _left(standard(record), record), spike]
         shares = [f"{100 * sum(flags) / n:.0f}" if flags else "" for flags in asked]
         told = ", ".join(f"`{code}`" for code in sorted({s.code for s in record.suspicions}))
         lines.append(f"| {name} | {n} | {' | '.join(shares[:-1])} | **{shares[-1]}** | {told} |")
@@ -42,6 +48,39 @@ def ablation(records: Sequence[Record]) -> str:
         parts = dict.fromkeys(part for record in records for result in record.attacks if (part := key(result)))
         lines += [f"| {part} | {_cost(records, key, part)} | {_cells(records, key, part)} |" for part in parts]
     return "\n".join([*head, *lines])
+
+
+def beside_spike(records: Sequence[Record], spikes: Sequence[Record]) -> str:
+    """Images that stand after the papers' part of `quick`, after `quick`, after `spike` without it, and after both; and what
+    `quick` costs of `spike`, in passes (a backward pass for two forward ones)."""
+    lines = [
+        "| | clean | FGSM, PGD-10 | quick | passes an image | spike without it | passes an image | spike |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    by_weights = {record.provenance.weights: record for record in spikes}
+    total = [0] * 5
+    for name, record in zip(report.names(records), records, strict=True):
+        spike = by_weights[record.provenance.weights]
+        if record.clean != spike.clean:
+            raise SystemExit(f"{name}: quick and spike saw other images")
+        first = sum(_left([a for a in record.attacks if not _attack(a).startswith("apgd")], record))
+        both = sum(one and other for one, other in zip(record.worst_flags.values, spike.worst_flags.values, strict=True))
+        row = [record.clean.hits, first, record.worst_flags.hits, spike.worst_flags.hits, both]
+        total = [a + b for a, b in zip(total, row, strict=True)]
+        lines.append(_beside(name, row, _passes(record), _passes(spike)))
+    n = len(records)
+    mean = [sum(_passes(r) for r in read) / n for read in (records, [by_weights[r.provenance.weights] for r in records])]
+    return "\n".join([*lines, _beside("**all**", total, *mean)])
+
+
+def _beside(name: str, row: Sequence[int], quick: float, spike: float) -> str:
+    clean, first, short, long, both = row
+    return f"| {name} | {clean} | {first} | {short} | {quick:.0f} | {long} | {spike:.0f} | **{both}** |"
+
+
+def _passes(record: Record) -> float:
+    """Per image that is right clean, all attacks together."""
+    return sum(a.forwards + 2 * a.backwards for a in record.attacks) / max(record.clean.hits, 1)
 
 
 def histograms(records: Sequence[Record]) -> str:

@@ -6,6 +6,7 @@
     <!-- order: results/cifar10-slim/*.json -->        the papers' PGD-7 beside ours, in the papers' order
     <!-- suites: results/spike/*.json -->             PGD-7, AutoAttack and spike on the same networks
     <!-- ablation: results/spike/*.json -->           what each part of spike adds
+    <!-- quick: results/quick/*.json -->              quick beside spike, on the same images
     <!-- histograms: results/spike/*.json -->         the membrane potentials, as bars
     <!-- parity: benchmarks/parity.json -->          our attacks beside those of other libraries
     <!-- speed: benchmarks/speed.json -->            time and memory beside the floor and other libraries
@@ -29,7 +30,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation import ablation, compared, histograms
+from ablation import ablation, beside_spike, compared, histograms
 
 from snnguard import bench, report
 from snnguard.analysis import summary
@@ -40,6 +41,7 @@ from snnguard.reproduce import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results/published/mpd-sgr-table-1-vgg11.csv"
+SPIKES, QUICK = "results/spike/*.json", "results/quick/*.json"
 PAPERS = ("results/cifar10-slim/*.json", "results/spike/paper/*.json")
 PAGES = ("README.md", "docs/results.md", "docs/attacks.md", "docs/defenses.md", "docs/speed.md", "docs/tables.md")
 PEERS = ("torchattacks", "ART")
@@ -215,12 +217,16 @@ def reproduced(read: Sequence[dict[str, Any]]) -> str:
 def suites(records: Sequence[Record]) -> str:
     """`ablation.compared`, with the papers' protocol on the same weights, and where the records come from."""
     sources = dict.fromkeys(f"{r.provenance.data}. {r.provenance.hardware}." for r in records)
-    table = compared(records, [Record.load(path) for pattern in PAPERS for path in sorted(ROOT.glob(pattern))])
+    papers, openings = (
+        [Record.load(path) for pattern in read for path in sorted(ROOT.glob(pattern))] for read in (PAPERS, [QUICK])
+    )
+    table = compared(records, papers, openings)
     return "\n\n".join([table, *(f"Data: {line}" for line in sources)])
 
 
 KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "table": accuracies, "mechanism": mechanism, "grid": grid, "order": order, "suites": suites, "ablation": ablation,
+    "quick": lambda records: beside_spike(records, [Record.load(path) for path in sorted(ROOT.glob(SPIKES))]),
     "histograms": histograms,
 }  # fmt: skip
 """Blocks made from the records that match a pattern."""

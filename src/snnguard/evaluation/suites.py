@@ -93,10 +93,10 @@ def paper(attacker: Attacker, *, rules: Sequence[GradientRule] = RULES) -> Suite
 
 
 def quick(attacker: Attacker, *, steps: int = 50) -> Suite:
-    """The best two minutes: FGSM and PGD-10 under BPTT and the rate gradient, as in `paper`, and APGD on both losses under ASSG.
+    """The best two minutes: FGSM and PGD-10 under BPTT and the rate gradient, as in `paper`, and APGD on two losses under ASSG.
 
-    On seven networks these two found nearly all that `spike` finds, for a hundredth of its passes (docs/attacks.md). Nothing is
-    tuned, and nobody has looked for masking: for choosing, no evidence.
+    On the networks of docs/attacks.md it finds nearly all that `spike` finds, for a small part of its passes. Nothing is tuned,
+    and nobody has looked for masking: for choosing, no evidence.
     """
     early, adaptive = attacker.early, ASSG()
     entries = []
