@@ -14,16 +14,25 @@ class Memory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.rows: Tensor | None = None
+        self.asked: Tensor | None = None
+        self.whole: bool | None = True
         self.learns = True
         self._kept: dict[str, Tensor] = {}
 
     def about(self, rows: Tensor | None, *, learns: bool = True) -> "Memory":
         """The same memory, now about the samples `rows` [n] (None: all)."""
-        # All of them in order need no copies.
-        whole = rows is None or (len(rows) == self.size and bool((rows == torch.arange(self.size, device=rows.device)).all()))
-        self.rows, self.learns = None if whole else rows, learns
+        self.asked, self.whole, self.learns = rows, None, learns
         return self
+
+    @property
+    def rows(self) -> Tensor | None:
+        """The samples that the call is about; None for all of them in order, which need no copies."""
+        rows = self.asked
+        if self.whole is None:  # looked at only where something is remembered, as the answer has to come from the device
+            self.whole = rows is None or (
+                len(rows) == self.size and bool((rows == torch.arange(self.size, device=rows.device)).all())
+            )
+        return None if self.whole else rows
 
     def recall(self, name: str, like: Tensor, *, start: float) -> Tensor:
         """The rows [T, n, *F] kept under `name`, shaped like `like`; `start` everywhere as long as nothing was kept.

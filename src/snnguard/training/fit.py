@@ -20,7 +20,7 @@ from snnguard.attacks import hard, predict
 from snnguard.data import Augmentation, Split
 from snnguard.data.dataset import fingerprint
 from snnguard.defenses.defense import Batch, Defense, Step
-from snnguard.errors import RequestError, RunFolderError, SNNGuardError
+from snnguard.errors import RequestError, RunFolderError
 from snnguard.layers import watching
 from snnguard.layers.across import devices, moments, total
 from snnguard.neurons import Membrane, neurons_of
@@ -32,17 +32,13 @@ from .interrupt import graceful
 from .optimiser import learning_rate_share
 from .settings import Training, resolve_device
 from .spread import spread
+from .steps import NORM, Diverged, Line, Unread
 
-Line = dict[str, Any]
 Report = Callable[[int, int, Line], None]
 
 
 SILENT = {"checkpoint_seconds", "device", "devices", "max_steps", "probe_size", "recompute"}
 """Settings of training that do not change its numbers, so that a resumed run may have others."""
-
-
-class Diverged(SNNGuardError):
-    """The loss, or a weight, is no longer a number."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -118,15 +114,15 @@ def _fit(fabric: Fabric, *given: Any, report: Report | None = None) -> Outcome:
     loop.resume()
     with graceful() as stop_asked:
         while loop.progress.step < loop.steps:
-            line = loop.step()
-            if report is not None:
-                report(loop.progress.step, loop.steps, line)
-            stopping = bool(
-                total(torch.tensor(float(stop_asked()), device=loop.device))
-            )  # asked once: whoever leaves has saved
+            loop.step()
+            if loop.unread.due:
+                loop.read(report)
+            stopping = loop.agreed(stop_asked())  # asked once: whoever leaves has saved
             if loop.progress.step % loop.per_epoch == 0 or loop.progress.step == loop.steps:
+                loop.read(report)
                 loop.end_epoch()
             elif stopping or time.monotonic() - loop.saved > loop.training.checkpoint_seconds:
+                loop.read(report)
                 loop.save()
             if stopping:
                 break
@@ -166,13 +162,13 @@ class Loop:
         self.teachers = self._checked(teachers)
         with rng.scope(rng.derive(seed, "classes")):
             self.classes = predict(model, self.train.pixels(torch.arange(1), self.device)).shape[1]
-        self.progress = Progress()
+        self.progress, self.unread = Progress(), Unread(self.device)
         self.memory: dict[str, Tensor] = {}
         self.saved = time.monotonic()
         self.setup = self._setup()
 
-    def step(self) -> Line:
-        """One optimiser step, in the order of the hooks."""
+    def step(self) -> None:
+        """One optimiser step, in the order of the hooks. Nothing here waits for the device."""
         began = time.perf_counter()
         index = self.progress.step
         seed = rng.derive(self.seed, "step", index)
@@ -180,23 +176,35 @@ class Loop:
         work = partial(self._gradients, index, seed)
         # One device alone cannot begin a step anew while the others wait for its gradients.
         step, batch, logits, main, penalties = work() if devices() > 1 else with_less_memory(self.model, work)
+        values = {"loss": main, "train_accuracy": (logits.argmax(1) == hard(batch.y)).float().mean()}
+        values |= {f"penalty.{name}": value for name, value in penalties.items()}
         with rng.scope(rng.derive(seed, "update")):
             if self.training.clip_norm:
                 norm = self.fabric.clip_gradients(
                     self.wrapped, self.optimiser, max_norm=self.training.clip_norm, error_if_nonfinite=False
                 )
-                if norm is not None and not torch.isfinite(norm):
-                    raise Diverged(f"the gradient is not finite at step {index}; lower the learning rate")
+                values |= {} if norm is None else {NORM: norm}
             self.optimiser.step()
             self.defense.constrain(self.model, step)
         self.progress.step += 1
-        line = {"loss": main.item(), "train_accuracy": (logits.argmax(1) == hard(batch.y)).float().mean().item()}
-        line |= {f"penalty.{name}": value.item() for name, value in penalties.items()}
-        line = self._over_devices(line)
-        for name, value in line.items():
-            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
+        self.unread.add(index, rate, values)
         self.progress.seconds += time.perf_counter() - began
-        return line | {"learning_rate": rate}
+
+    def read(self, report: Report | None) -> None:
+        """Takes the numbers of the last steps from the device, and tells them."""
+        began = time.perf_counter()
+        lines = self.unread.read()
+        self.progress.seconds += time.perf_counter() - began
+        for index, line in lines:
+            for name, value in line.items():
+                if name != "learning_rate":
+                    self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
+            if report is not None:
+                report(index + 1, self.steps, line)
+
+    def agreed(self, asked: bool) -> bool:
+        """Whether a stop was asked for on any of the devices that train together."""
+        return asked if devices() == 1 else bool(total(torch.tensor(float(asked), device=self.device)))
 
     def _gradients(self, index: int, seed: int) -> tuple[Step, Batch, Tensor, Tensor, Mapping[str, Tensor]]:
         """From the images to the gradients, which are left in the parameters. A second call gives the same."""
@@ -215,13 +223,6 @@ class Loop:
                 step, logits, main, penalties = self._descend(batch, step)
         return replace(step, seed=seed), batch, logits, main, penalties
 
-    def _over_devices(self, line: Line) -> Line:
-        """The means over all devices."""
-        if devices() == 1:
-            return line
-        values = total(torch.tensor(list(line.values()), device=self.device)) / devices()
-        return dict(zip(line, values.tolist(), strict=True))
-
     def _descend(self, batch: Batch, step: Step) -> tuple[Step, Tensor, Tensor, Mapping[str, Tensor]]:
         """Forward and backward: the step with its membranes, logits, main loss and penalties."""
         defense, model = self.defense, self.model
@@ -234,11 +235,6 @@ class Loop:
                 main = functional.cross_entropy(logits, batch.y, label_smoothing=self.training.label_smoothing)
             penalties = defense.penalties(model, batch, logits, step)
         loss = main + sum(penalties.values()) if penalties else main
-        if not torch.isfinite(total(loss.detach())):
-            parts = {"main": main.item(), **{name: value.item() for name, value in penalties.items()}}
-            raise Diverged(
-                f"the loss is not finite at step {self.progress.step} ({parts}); lower the learning rate or clip_norm"
-            )
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         return step, logits, main, penalties
