@@ -59,8 +59,8 @@ def beside_spike(records: Sequence[Record], spikes: Sequence[Record]) -> str:
     ]
     by_weights = {record.provenance.weights: record for record in spikes}
     total = [0] * 5
-    for name, record in zip(report.names(records), records, strict=True):
-        spike = by_weights[record.provenance.weights]
+    matching = [by_weights[record.provenance.weights] for record in records]
+    for name, record, spike in zip(report.names(matching), records, matching, strict=True):
         if record.clean != spike.clean:
             raise SystemExit(f"{name}: quick and spike saw other images")
         first = sum(_left([a for a in record.attacks if not _attack(a).startswith("apgd")], record))
@@ -69,7 +69,7 @@ def beside_spike(records: Sequence[Record], spikes: Sequence[Record]) -> str:
         total = [a + b for a, b in zip(total, row, strict=True)]
         lines.append(_beside(name, row, _passes(record), _passes(spike)))
     n = len(records)
-    mean = [sum(_passes(r) for r in read) / n for read in (records, [by_weights[r.provenance.weights] for r in records])]
+    mean = [sum(map(_passes, read)) / n for read in (records, matching)]
     return "\n".join([*lines, _beside("**all**", total, *mean)])
 
 
