@@ -12,6 +12,7 @@
     <!-- speed: benchmarks/speed.json -->            time and memory beside the floor and other libraries
     <!-- steps: benchmarks/step_cost.json -->        what a training step costs with the seeds' defenses, and the kernels
     <!-- shares: benchmarks/where_time_goes.json --> where the time of a step goes
+    <!-- declined: benchmarks/declined.json -->  ways that were tried for speed, beside what is done
     <!-- pgd: benchmarks/attack_speed.json -->       PGD-7 end to end beside torchattacks
     <!-- reproduced: results/reproduce/*/comparison.json -->  tables of the papers, ours beside theirs, and the verdicts
     <!-- certificates: results/certificates/*.json -->    certified accuracy beside attacks on the same classifier
@@ -214,6 +215,14 @@ def reproduced(read: Sequence[dict[str, Any]]) -> str:
     return "\n".join(markdown(Comparison.from_json(data), level=2) for data in read).rstrip()
 
 
+def declined(read: dict[str, Any]) -> str:
+    """Ways that were tried for speed, as multiples of the time of what is done."""
+    lines = ["| | network | images | times what is done |", "|---|---|---:|---:|"]
+    lines += [f"| {row['what']} | {row['network']} | {row['images']} | {row['ratio']:.2f} |" for row in read["rows"]]
+    where = f"medians of {read['rounds']} rounds; {read['hardware']}, torch {read['torch']}; `declined.py`."
+    return "\n".join([*lines, "", where])
+
+
 def suites(records: Sequence[Record]) -> str:
     """`ablation.compared`, with the papers' protocol on the same weights, and where the records come from."""
     sources = dict.fromkeys(f"{r.provenance.data}. {r.provenance.hardware}." for r in records)
@@ -235,7 +244,7 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
 FIGURES: dict[str, Callable[[Sequence[Any]], str]] = {
     "certificates": certificates, "parity": lambda read: parity(read[0]), "speed": lambda read: bench.tables(read[0]),
     "steps": lambda read: steps(read[0]), "pgd": lambda read: pgd(read[0]),
-    "shares": lambda read: shares(read[0]), "reproduced": reproduced,
+    "shares": lambda read: shares(read[0]), "reproduced": reproduced, "declined": lambda read: declined(read[0]),
 }  # fmt: skip
 """Blocks made from JSON that is no record."""
 

@@ -47,7 +47,7 @@ from snnguard import bench, networks
 torch.set_num_threads(1)
 model = networks.build("vgg11", image_shape=(3, 32, 32), steps=8, seed=0).train()
 model.recompute = sys.argv[1] == "True"
-x = torch.rand(16, 3, 32, 32)
+x = torch.rand(32, 3, 32, 32)
 print(bench.peak_memory(lambda: model(x)))
 """
 

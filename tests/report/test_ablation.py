@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ablation import ablation, compared, histograms, standard
+from ablation import ablation, beside_spike, compared, histograms, standard
 
 from snnguard.record import Flags, Record
 
@@ -45,11 +45,36 @@ def test_autoattack_is_what_the_best_gradient_and_square_leave(judged: Record) -
 def test_the_suites_side_by_side_on_the_images_of_the_shorter_record(judged: Record, record: Any, suspicion: Any) -> None:
     judged = replace(judged, suspicions=(suspicion("rules-disagree"), suspicion("dead-channels")))
     longer = record("net", 16, 20, attacks={"pgd-7/bptt": 6, "pgd-40/bptt": 5})
-    row = cells(compared([judged], [longer]), "net")
+    row = cells(compared([judged], [longer], []), "net")
     assert row == ["10", "80", "60", "50", "40", "**30**", "`dead-channels`, `rules-disagree`"]
-    assert cells(compared([judged], [replace(longer, threat={"kind": "l2", "eps": 1.0})]), "net")[2:4] == ["", ""]
+    assert cells(compared([judged], [replace(longer, threat={"kind": "l2", "eps": 1.0})], []), "net")[2:4] == ["", ""]
     other = replace(longer, provenance=replace(longer.provenance, weights="sha256:11"))
-    assert cells(compared([judged], [other]), "net")[2:4] == ["", ""]  # another network's record says nothing of this one
+    assert cells(compared([judged], [other], []), "net")[2:4] == ["", ""]  # another network's record says nothing of this one
+
+
+def opening(judged: Record, attack: Any) -> Record:
+    """`quick` on the same images: FGSM turns 4, APGD under ASSG 3, 4 and 5."""
+    attacks = [
+        replace(
+            attack(name, 0, 10), correct=Flags(tuple(i < 8 and i not in fallen for i in range(10))), forwards=80, backwards=40
+        )
+        for name, fallen in (("fgsm/bptt", {4}), ("apgd-ce-50/assg", {3, 4, 5}))
+    ]
+    return replace(judged, attacks=tuple(attacks), suite="quick")
+
+
+def test_spike_opens_with_quick_where_its_record_does_not(judged: Record, attack: Any) -> None:
+    assert cells(compared([judged], [], [opening(judged, attack)]), "net")[5] == "**20**"
+    assert cells(compared([judged], [], []), "net")[5] == "**30**"
+
+
+def test_quick_beside_spike(judged: Record, attack: Any) -> None:
+    """Of 8 images FGSM leaves 7, quick 5, spike 3, both 2; passes count a backward pass twice, per image that is right."""
+    table = beside_spike([opening(judged, attack)], [judged])
+    assert cells(table, "net") == ["8", "7", "5", "40", "3", "45000", "**2**"]
+    assert cells(table, "**all**") == cells(table, "net")
+    with pytest.raises(SystemExit, match="saw other images"):
+        beside_spike([replace(opening(judged, attack), clean=Flags((True,) * 10))], [judged])
 
 
 def test_what_stands_after_a_part_alone_and_what_falls_to_it_alone(judged: Record) -> None:
@@ -78,7 +103,7 @@ def test_what_a_defense_adds_is_no_part_of_spike(judged: Record, attack: Any) ->
 
 
 def test_the_columns_of_a_cascade_are_refused(judged: Record) -> None:
-    for table in (ablation, lambda records: compared(records, [])):
+    for table in (ablation, lambda records: compared(records, [], [])):
         with pytest.raises(SystemExit, match="judge it again with --full"):
             table([replace(judged, cascade=True)])
 

@@ -143,6 +143,10 @@ def _show(chosen: reproduce.Chosen, out: Path) -> None:
     reproduce.write(made, folder)
     if made.records:
         report.write(made.records, folder / "report.html", title=made.comparison.title, comparison=made.comparison)
+    if courses := report.courses(made.comparison):
+        from snnguard.report.print import export_courses  # only here, as it brings matplotlib
+
+        export_courses(courses, folder / "figure.svg")
     console.print(_screen(made.comparison))
     for claim in made.comparison.claims:
         console.print(f"{claim.verdict}: {claim.text}. {claim.reason}.", markup=False, highlight=False)

@@ -1,5 +1,6 @@
 """Layers around the neurons: time folding, tdBN, normalisation of images, residual merges, membrane watching."""
 
+from .firing import Body, fire
 from .normalize import Normalize
 from .recompute import recomputed
 from .residual import ConvexCombination, Merge, Sum, merge
@@ -10,11 +11,13 @@ from .watching import watching
 
 __all__ = [
     "TDBN",
+    "Body",
     "ConvexCombination",
     "Merge",
     "Normalize",
     "OverTime",
     "Sum",
+    "fire",
     "fold",
     "merge",
     "recomputed",

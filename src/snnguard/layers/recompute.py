@@ -6,23 +6,30 @@ The numbers do not change: random draws repeat, running statistics are updated o
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from snnguard.neurons import GradientRule, Neuron, Watch, neurons_of
 
+from .firing import Body, parts
 from .statistics import untracked
 
 
 def recomputed(body: nn.Module, x: Tensor) -> Tensor:
-    """`body(x)`; of a sequence of n layers about sqrt(n) inputs are kept (Chen 2016), of any other body only its own."""
+    """`body(x)`; of a sequence of n layers about sqrt(n) inputs are kept (Chen 2016), of any other body only its own.
+
+    Hooks that are there in the forward pass have to stay until the backward pass is over.
+    """
     # A subclass may do something else with its layers, and a hook wants to see all of it.
-    plain = type(body) is nn.Sequential and not (body._forward_hooks or body._forward_pre_hooks)
-    layers = list(body) if plain else [body]  # type: ignore[call-overload]
-    size = max(1, round(math.sqrt(len(layers))))
-    for first in range(0, len(layers), size):
-        x = _forgetting(nn.Sequential(*layers[first : first + size]), x)
+    if type(body) not in (nn.Sequential, Body) or body._forward_hooks or body._forward_pre_hooks:
+        return _forgetting(body, x)
+    assert isinstance(body, nn.Sequential)
+    together = parts(body)
+    size = max(1, round(math.sqrt(len(together))))
+    for first in range(0, len(together), size):
+        x = _forgetting(type(body)(*chain.from_iterable(together[first : first + size])), x)
     return x
 
 

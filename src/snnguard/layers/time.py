@@ -1,5 +1,7 @@
 """Time and batch: layers without memory see [T*N, *F], neurons see [T, N, *F]."""
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 
@@ -14,6 +16,15 @@ def unfold(x: Tensor, steps: int) -> Tensor:
     return steps_first
 
 
+def over_time(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Applies memoryless layers to every time step at once: [S, N, *F] -> [S, N, *G]."""
+    steps = len(x)
+    x = fold(x)
+    for layer in layers:
+        x = layer(x)
+    return unfold(x, steps)
+
+
 class OverTime(nn.Sequential):
     """Applies memoryless layers to every time step at once: [T, N, *F] -> [T, N, *G].
 
@@ -21,8 +32,4 @@ class OverTime(nn.Sequential):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        steps = len(x)
-        x = fold(x)
-        for layer in self:
-            x = layer(x)
-        return unfold(x, steps)
+        return over_time(self, x)

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from snnguard.layers import OverTime
+from snnguard.layers import Body, OverTime, fire
 
 from .network import Plan, architecture
 
@@ -28,7 +28,7 @@ class BasicBlock(nn.Module):
         self.merge, self.neuron2 = plan.merge("sum"), plan.neuron()
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.second(self.neuron1(self.first(x)))
+        branch = self.second(fire(self.first, self.neuron1, x))
         skip = x if self.shortcut is None else self.shortcut(x)
         out: Tensor = self.neuron2(self.merge(skip, branch))
         return out
@@ -46,4 +46,4 @@ def resnet19(plan: Plan) -> nn.Module:
             channels = outputs
     height, width = plan.halved(2)
     layers += [OverTime(nn.AvgPool2d((height, width)), nn.Flatten()), OverTime(nn.Linear(channels, 256)), plan.neuron()]
-    return nn.Sequential(*layers, OverTime(nn.Linear(256, plan.classes)))
+    return Body(*layers, OverTime(nn.Linear(256, plan.classes)))

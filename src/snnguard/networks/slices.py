@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from snnguard.layers import ConvexCombination, OverTime, Sum
+from snnguard.layers import Body, ConvexCombination, OverTime, Sum
 from snnguard.neurons import Mechanism, MembraneNoise, Neuron, SlopeRule, neurons_of, straight_through
 
 AFFINE = (
@@ -51,7 +51,7 @@ def has_one_slice(body: nn.Module) -> bool:
 def _affine(module: nn.Module) -> bool:
     if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
         return False
-    known = type(module) in (nn.Sequential, nn.ModuleList, OverTime, Neuron) or isinstance(module, (*AFFINE, Mechanism))
+    known = type(module) in (nn.Sequential, nn.ModuleList, Body, OverTime, Neuron) or isinstance(module, (*AFFINE, Mechanism))
     return known or getattr(module, "affine_between_neurons", False)
 
 

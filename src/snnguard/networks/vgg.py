@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import nn
 
-from snnguard.layers import OverTime
+from snnguard.layers import Body, OverTime
 
 from .network import Plan, architecture
 
@@ -34,7 +34,7 @@ def vgg(plan: Plan, stages: Sequence[Stage], hidden: Sequence[int]) -> nn.Module
     for width_ in hidden:
         layers += [OverTime(nn.Linear(features, width_)), plan.neuron()]
         features = width_
-    return nn.Sequential(*layers, OverTime(nn.Linear(features, plan.classes)))
+    return Body(*layers, OverTime(nn.Linear(features, plan.classes)))
 
 
 @architecture("vgg5")

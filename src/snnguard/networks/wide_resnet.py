@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from snnguard.layers import OverTime
+from snnguard.layers import Body, OverTime, fire
 
 from .network import Plan, architecture
 
@@ -27,8 +27,8 @@ class PreActivationBlock(nn.Module):
         self.merge = plan.merge("convex")
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.neuron1(self.norm1(x))
-        branch = self.conv2(self.neuron2(self.norm2(self.conv1(active))))
+        active = fire(self.norm1, self.neuron1, x)
+        branch = self.conv2(fire(self.norm2, self.neuron2, self.conv1(active)))
         skip = x if self.shortcut is None else self.shortcut(active)
         merged: Tensor = self.merge(skip, branch)
         return merged
@@ -46,4 +46,4 @@ def wrn16(plan: Plan) -> nn.Module:
     height, width = plan.halved(2)
     pool = OverTime(nn.AvgPool2d((height, width)), nn.Flatten())
     layers += [OverTime(plan.norm(channels)), plan.neuron(), pool, OverTime(nn.Linear(channels, plan.classes))]
-    return nn.Sequential(*layers)
+    return Body(*layers)

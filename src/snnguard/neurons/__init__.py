@@ -6,7 +6,7 @@ from .gain import StepGain
 from .gate import StochasticGate
 from .hart import HART
 from .homeostasis import HomeostaticThreshold
-from .kernels import fused, native, packed_spikes
+from .kernels import Normalisation, batch_moments, fused, native, packed_spikes
 from .leak import EvolutionaryLeak, LearnedLeak
 from .learned import AdaptiveSmooth, LearnedWindow
 from .memory import Memory
@@ -48,6 +48,7 @@ __all__ = [
     "MembraneRectifier",
     "Memory",
     "Neuron",
+    "Normalisation",
     "RateGradient",
     "Rectangular",
     "SampledFiring",
@@ -62,6 +63,7 @@ __all__ = [
     "Trait",
     "Triangle",
     "Watch",
+    "batch_moments",
     "dlif",
     "fused",
     "is_unsettled",

@@ -1,9 +1,9 @@
 """Neurons: values that say which one, modules that do it. A module owns settings, never state between calls."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from pydantic import field_validator
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snnguard.errors import RequestError
 
 from .dynamics import Dynamics, Reset
+from .kernels import Normalisation, normalises
 from .memory import Memory
 from .rule import BPTT, GradientRule, SlopeRule
 from .surrogate import DEFAULT_SURROGATE, Surrogate
@@ -72,7 +73,20 @@ class Neuron(nn.Module):
         self.factors: Iterator[Tensor] | None = None
         self.mechanisms = nn.ModuleList(trait.build(steps=steps) for trait in settings.traits)
 
-    def forward(self, current: Tensor) -> Tensor:
+    def normalises(self, current: Tensor) -> bool:
+        """Whether `forward` can normalise this current as it reads it: not if anybody else wants to see it."""
+        rule, mechanisms = self.rule or BPTT(), cast(Iterable[Mechanism], self.mechanisms)
+        return (
+            self.factors is None
+            and isinstance(rule, BPTT)
+            and not (self.watch and self.watch.current)
+            and not (self.mechanisms and current.element_size() == 2)
+            and not any(mechanism.needs_current for mechanism in mechanisms)
+            and normalises(current, surrogate=rule.surrogate or self.settings.surrogate, watch=self.watch)
+        )
+
+    def forward(self, current: Tensor, *, norm: Normalisation | None = None) -> Tensor:
+        """The spikes; `norm` is what is done to the current first, for a neuron that `normalises` it."""
         if self.factors is not None:
             return current * next(self.factors)
         if current.shape[0] not in (1, self.steps):
@@ -97,6 +111,7 @@ class Neuron(nn.Module):
             noise=next((noise for mechanism in mechanisms if (noise := mechanism.noise()) is not None), None),
             leak=leak,
             inside=tuple(mechanism for mechanism in mechanisms if mechanism.inside),
+            **({} if norm is None else {"norm": norm}),
         )
         if seen is not None:
             self.seen.append(replace(seen, current=given) if self.watch and self.watch.current else seen)

@@ -16,7 +16,7 @@ from snnguard.choice import Choice
 
 from .drawn import Noise
 from .dynamics import Dynamics, unroll
-from .kernels import as_tensor
+from .kernels import Normalisation, as_tensor
 from .kernels import run as accelerated
 from .memory import Memory
 from .surrogate import Surrogate
@@ -25,11 +25,12 @@ from .watch import Membrane, Watch
 
 
 def run(
-    current: Tensor, inside: Sequence[Mechanism], *, own: bool = True, noise: Noise | None = None, **call: Any
-) -> tuple[Tensor, Membrane | None]:
+    current: Tensor, inside: Sequence[Mechanism], *, own: bool = True, noise: Noise | None = None,
+    norm: Normalisation | None = None, **call: Any,
+) -> tuple[Tensor, Membrane | None]:  # fmt: skip
     """The forward pass of every rule: the fastest kernel, or the reference loop where a mechanism acts inside it."""
     if not inside:
-        return accelerated(current, noise=noise, **call)
+        return accelerated(current, noise=noise, norm=norm, **call)
     added = None if noise is None else as_tensor(noise, current, call["steps"])
     return unroll(current if added is None else current + added, inside=inside, own=own, noise=added, **call)
 
@@ -81,10 +82,13 @@ class BPTT(GradientRule, kind="bptt"):
         noise: Noise | None = None,
         leak: Tensor | None = None,
         inside: Sequence[Mechanism] = (),
+        norm: Normalisation | None = None,
     ) -> tuple[Tensor, Membrane | None]:
+        """`norm` is done to the current first."""
         used, own = self.surrogate or surrogate, self.surrogate is None
         return run(
-            current, inside, own=own, steps=steps, surrogate=used, watch=watch, noise=noise, leak=leak, **dynamics.constants()
+            current, inside, own=own, steps=steps, surrogate=used, watch=watch, noise=noise, leak=leak, norm=norm,
+            **dynamics.constants(),
         )  # fmt: skip
 
 

@@ -53,6 +53,12 @@ class Mechanism(nn.Module):
 
     inside: ClassVar[bool] = False
 
+    @property
+    def needs_current(self) -> bool:
+        """Whether it wants to see the current, or acts within the time loop: then nothing else may be done to it on the way."""
+        own = type(self)
+        return self.inside or own.scaled is not Mechanism.scaled or own.leak is not Mechanism.leak
+
     def settle(self, current: Tensor) -> None:
         """Gives parameters that are as large as the layer their shape, from a current [T or 1, N, *F]. Called each time."""
 

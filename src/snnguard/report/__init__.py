@@ -11,6 +11,7 @@ report.write_analysis(findings, Path("analysis.html"))  # another page, from the
 """
 
 from . import figures
+from .courses import Course, courses
 from .explain import comparable, overlap, sentences, warning
 from .findings_facts import facts
 from .findings_page import analysis_page, write_analysis
@@ -20,12 +21,14 @@ from .table import Cell, Column, Note, Row, Table, console, markdown, names, row
 __all__ = [
     "Cell",
     "Column",
+    "Course",
     "Note",
     "Row",
     "Table",
     "analysis_page",
     "comparable",
     "console",
+    "courses",
     "facts",
     "figures",
     "markdown",

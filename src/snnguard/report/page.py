@@ -14,6 +14,7 @@ from snnguard.comparison import Comparison
 from snnguard.record import AttackResult, Picture, Record, write_atomic
 
 from . import figures
+from .courses import courses, drawn
 from .explain import sentences, warning
 from .history import history
 from .pairs import chart, pairs
@@ -49,6 +50,7 @@ def render(
         curves=[embedded(figures.robustness(records, kind=kind)) for kind in threats],
         comparison=comparison,
         published=None if comparison is None else _published(comparison),
+        courses=[(course, embedded(drawn(course))) for course in courses(comparison)] if comparison else [],
         pairs=_inline({"pairs": pairs(records), "figure": chart().to_plotly_json()}) if len(records) > 1 else None,
         pictures=any(record.pictures for record in records),
         choices=_choices(records, views),

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from snnguard.record import Curve, Interval, Membrane, Record, write_atomic
 
+from .courses import Course
 from .figures import colour
 from .latex import latex
 from .table import headings, names, printable, rows
@@ -105,6 +106,39 @@ def radius(records: Sequence[Record], *, kind: str = "linf") -> Figure:
     axes.set_xlim(left=0)
     _legend(figure, axes)
     return figure
+
+
+def export_courses(found: Sequence[Course], path: Path) -> None:
+    """Writes the figure of a comparison as SVG. Raises `RequestError` if the folder cannot be written."""
+    with matplotlib.rc_context(STYLE):
+        write_atomic(path, _rendered(courses(found), "svg", UNDATED["svg"]))
+
+
+def courses(found: Sequence[Course]) -> Figure:
+    """A panel for each: ours with the spread over seeds, the published numbers dashed."""
+    across = min(COLUMNS, len(found))
+    down = math.ceil(len(found) / across)
+    figure, panels = _figure(3.0 * across, 2.2 * down, down, across)
+    for axes, course in zip(panels, found, strict=False):
+        for index, (name, points) in enumerate(course.lines.items()):
+            style: dict[str, Any] = {"color": colour(index), "marker": MARKERS[index % len(MARKERS)], "markersize": 3}
+            x = [value for value, _ in points]
+            ours, told = [_or_gap(cell.ours) for _, cell in points], [_or_gap(cell.published) for _, cell in points]
+            axes.errorbar(
+                x, ours, [cell.spread or 0 for _, cell in points], label=printable(name), capsize=2, linewidth=1.2, **style
+            )
+            if not all(math.isnan(number) for number in told):
+                axes.plot(x, told, linestyle="--", label=f"{printable(name)}, published", linewidth=1.2, **style)
+        axes.set_title(printable(course.title), loc="left")
+        axes.set(xlabel=course.axis, ylabel="%")
+    for place, axes in enumerate(panels):
+        axes.set_visible(place < len(found))
+    _legend(figure, panels[0])
+    return figure
+
+
+def _or_gap(number: float | None) -> float:
+    return math.nan if number is None else number
 
 
 def membranes(records: Sequence[Record]) -> Figure:

@@ -1,9 +1,10 @@
 """Training: the loop, optimisers and schedules, checkpoints."""
 
 from .checkpoint import load_weights, read_tensors, write_tensors
-from .fit import Diverged, Outcome, Stopped, fit
+from .fit import Outcome, Stopped, fit
 from .optimiser import SGD, AdamW, Optimiser
 from .settings import Training, resolve_device
+from .steps import Diverged
 
 __all__ = [
     "SGD",

@@ -13,19 +13,20 @@ import torch
 from torch import Tensor
 
 from snnguard.neurons.drawn import Noise
-from snnguard.neurons.surrogate import Triangle
-from snnguard.neurons.watch import Membrane
+from snnguard.neurons.surrogate import Surrogate, Triangle
+from snnguard.neurons.watch import Membrane, Watch
 
 from . import native as _native
 from .fused import fused
-from .native import native
+from .native import batch_moments, native
 from .noise import as_tensor
+from .normalisation import Normalisation
 from .packing import packed_spikes
 
 log = logging.getLogger(__name__)
 ONE: dict[str, Any] = {"decay": 1.0, "threshold": 1.0, "reset": "zero", "detach_reset": False}
 
-__all__ = ["as_tensor", "fused", "native", "packed_spikes", "run"]
+__all__ = ["Normalisation", "as_tensor", "batch_moments", "fused", "native", "normalises", "packed_spikes", "run"]
 
 
 @cache
@@ -43,14 +44,22 @@ def triton_works(device: torch.device) -> bool:
     return True
 
 
+def normalises(current: Tensor, *, surrogate: Surrogate, watch: Watch | None) -> bool:
+    """Whether a current like this one [S, N, C, H, W] can be normalised on the way into such a neuron."""
+    images = current.ndim == 5 and current.numel() > 0
+    return images and _native.takes(current, surrogate=surrogate, watch=watch, leak=None)
+
+
 def run(
-    current: Tensor, *, leak: Tensor | None = None, noise: Noise | None = None, **call: Any
+    current: Tensor, *, leak: Tensor | None = None, noise: Noise | None = None, norm: Normalisation | None = None, **call: Any
 ) -> tuple[Tensor, Membrane | None]:
     """`dynamics.unroll` without mechanisms, on the fastest backend that can do it.
 
     The membrane of a current in half precision is float32; its spikes may come back in either. `noise` is not yet in the
-    current.
+    current, and neither is `norm`, which only the compiled kernel can do.
     """
+    if norm is not None:
+        return native(current, noise=noise, norm=norm, **call)
     if current.is_cuda and triton_works(current.device):
         from . import gpu  # only here: Triton need not be installed
 

@@ -3,6 +3,7 @@
  *
  *     u[t] = decay * v[t-1] + I[t]       s[t] = u[t] >= threshold       v[t] = u[t] (1 - s[t])   or   u[t] - threshold s[t]
  *
+ * A normalisation before the neuron goes the same way: I = slope * x + offset, per channel, on x as it is read.
  * The backward pass makes u again from the current instead of reading it, so that nothing is kept but the current itself.
  * This file is compiled once per type: STORE is how currents and spikes lie in memory, REAL is what is computed with.
  * Built by build.py with -ffp-contract=off: a product and a sum are two roundings here, as in every other backend.

@@ -31,6 +31,7 @@ from snnguard.neurons.watch import Membrane, Watch, delivered
 
 from .build import TYPES, Setting, library
 from .noise import for_c
+from .normalisation import Normalisation
 from .packing import mark
 from .step import dense, moment_slopes, shape
 
@@ -58,6 +59,7 @@ class _Setting(NamedTuple):
     surrogate: Surrogate
     watch: Watch
     noise: Noise | None
+    norm: Normalisation | None
 
     def for_c(self, step: Tensor, given: int) -> Setting:
         """`step` is one time step, dense in memory."""
@@ -93,33 +95,50 @@ def native(
     surrogate: Slopes,
     watch: Watch | None = None,
     noise: Noise | None = None,
+    norm: Normalisation | None = None,
 ) -> tuple[Tensor, Membrane | None]:
-    """The same as `dynamics.unroll`, for what `takes` allows. What is watched of bfloat16 comes in float32."""
+    """The same as `dynamics.unroll`, for what `takes` allows. What is watched of bfloat16 comes in float32.
+
+    With `norm` the current [T or 1, N, C, H, W] is normalised as it is read.
+    """
     assert isinstance(surrogate, Surrogate)
     watch = watch or Watch()
-    setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch, noise)
-    spikes, mean, var, hinge, potential = _Native.apply(current, setting)  # type: ignore[no-untyped-call]
+    setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch, noise, norm)
+    weights = (None, None) if norm is None else (norm.weight, norm.bias)
+    spikes, mean, var, hinge, potential = _Native.apply(current, *weights, setting)  # type: ignore[no-untyped-call]
     mark(spikes)
     return spikes, delivered(watch, spikes, mean, var, hinge, potential)
 
 
+def batch_moments(current: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C], in float64, of a current [S, N, C, H, W] that `takes` allows. No gradient."""
+    current = dense(current.detach(), over_time(current, len(current)))
+    mean, var = torch.empty(2, current.shape[2], dtype=torch.float64)
+    c = Setting(steps=1, given=len(current), threads=torch.get_num_threads())
+    c.outer, c.channels, c.inner = shape(current[0])
+    _call("batch_moments", current, c, current, mean, var)
+    return mean, var
+
+
 class _Native(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, current: Tensor, setting: _Setting) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, current: Tensor, weight: Tensor | None, bias: Tensor | None, setting: _Setting) -> tuple[Tensor, ...]:  # noqa: ARG004
         watch, steps = setting.watch, setting.steps
         spikes = over_time(current, steps)
         current = dense(current, spikes)
         c = setting.for_c(spikes[0], len(current))
         precise = torch.float64 if current.dtype == torch.float64 else torch.float32
+        affine = [] if setting.norm is None else [values.to(precise) for values in setting.norm.affine()]
+        assert all(values.shape == (c.channels,) and values.is_contiguous() for values in affine)
         moments = torch.empty(2, steps if watch.moments else 0, c.channels, dtype=torch.float64, device=current.device)
         hinges = torch.zeros(len(watch.bands), dtype=torch.float64, device=current.device)
         potential = torch.empty_like(spikes, dtype=precise) if watch.potential else current.new_zeros(0)
         bands = torch.tensor(watch.bands, dtype=torch.float64, device=current.device)
         _call(
-            "forward", current, c, current, spikes, moments[0], moments[1], bands, hinges,
+            "forward", current, c, current, *(affine or (None, None)), spikes, moments[0], moments[1], bands, hinges,
             potential if watch.potential else None,
         )  # fmt: skip
-        ctx.save_for_backward(current, moments[0])
+        ctx.save_for_backward(current, moments[0], *affine)
         ctx.setting = setting
         ctx.set_materialize_grads(False)
         hinges /= spikes.numel()
@@ -134,9 +153,9 @@ class _Native(torch.autograd.Function):
         g_var: Tensor | None,
         g_hinge: Tensor | None,
         g_potential: Tensor | None,
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor | None, ...]:
         setting: _Setting = ctx.setting
-        current, mean = ctx.saved_tensors
+        current, mean, *affine = ctx.saved_tensors
         out = torch.empty_like(current)
         every = over_time(current, setting.steps) if len(current) == 1 < setting.steps else out  # only for its strides
         c = setting.for_c(current[0], len(current))
@@ -150,11 +169,21 @@ class _Native(torch.autograd.Function):
             c.bands = 0
         bands = torch.tensor(setting.watch.bands, dtype=torch.float64, device=current.device)
         g_potential = g_potential if setting.watch.potential else None
+        norm, through = setting.norm, [*affine, None, None, None][:2]
+        middle = sums = None
+        if norm is not None:
+            middle = norm.mean.to(affine[0].dtype)
+            if norm.of_batch or any(ctx.needs_input_grad[1:3]):
+                sums = torch.zeros(2, c.channels, dtype=torch.float64)
         _call(
-            "backward", current, c, current, None if g_spikes is None else dense(g_spikes, every),
-            constant, slope, bands, weights, None if g_potential is None else dense(g_potential, every), out,
+            "backward", current, c, current, *through, middle, None if g_spikes is None else dense(g_spikes, every),
+            constant, slope, bands, weights, None if g_potential is None else dense(g_potential, every), out, sums,
         )  # fmt: skip
-        return out, None
+        if norm is None or sums is None:
+            return out, None, None, None
+        g_weight, g_bias, *rest = norm.gradients(sums[0], sums[1], affine[0], n * len(current))
+        _call("normalised", current, c, current, affine[0], middle, *(values.to(affine[0].dtype) for values in rest), out)
+        return out, g_weight.to(norm.weight.dtype), g_bias.to(norm.bias.dtype), None
 
 
 def _call(name: str, current: Tensor, setting: Setting, *tensors: Tensor | None) -> None:
