@@ -112,6 +112,8 @@ def main(folder: Path, chosen: Sequence[str]) -> None:
     held = dataset.validation.pixels(slice(0, HELD_OUT)), dataset.validation.labels[:HELD_OUT]
     faults, threat = FAULTS | JUDGED_WRONGLY, run.recipe.threat
     chosen = chosen or list(faults)
+    if unknown := set(chosen) - set(faults):
+        raise SystemExit(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(faults)}")
     found, pgd = dict[str, Record](), dict[str, int]()
     for name, spoilt in (SOUND | DRAWN | faults).items():
         if name not in chosen and name not in map(twin, chosen):

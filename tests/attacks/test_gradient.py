@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnguard import rng
-from snnguard.attacks import Aim, Ascent, CrossEntropy, InputGradient, Margin
+from snnguard.attacks import Aim, Ascent, CrossEntropy, InputGradient, Margin, gradient
+from snnguard.attacks.pieces import Pieces
 from snnguard.encoders import Poisson
 from snnguard.errors import InvalidInput, RequestError
 from snnguard.networks import build
@@ -138,3 +139,20 @@ def test_half_precision_logits_are_judged_in_single_precision(images: Make) -> N
 def test_labels_beyond_the_classes_are_refused(smooth: nn.Module, images: Make) -> None:
     with pytest.raises(InvalidInput, match="0 to 3; found 0 to 4"):
         InputGradient()(smooth, images(2), torch.tensor([0, 4]))
+
+
+def test_labels_are_looked_at_in_every_piece_and_once(smooth: nn.Module, images: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller piece, as where memory has run out; and a second call of the same run, where nobody waits for them again."""
+    seen: list[int] = []
+    real = gradient.check_labels
+    monkeypatch.setattr(gradient, "check_labels", lambda x, *rest: (seen.append(len(x)), real(x, *rest)))
+    x, good = images(8), torch.zeros(8, dtype=torch.int64)
+    run = InputGradient().begin(smooth, 8)
+    run.pieces = Pieces(4)
+    for _ in range(2):
+        run(x, Aim(good))
+    assert seen == [4, 4]
+    run = InputGradient().begin(smooth, 8)
+    run.pieces = Pieces(4)
+    with pytest.raises(InvalidInput, match="0 to 3; found 0 to 7"):
+        run(x, Aim(torch.where(torch.arange(8) == 6, 7, good)))

@@ -66,8 +66,10 @@ class Gradients:
             return self._averaged(x[piece], aim[here], here if rows is None else rows[piece])
 
         if isinstance(self.model, torch.nn.Module) and any(module.training for module in self.model.modules()):
-            return work(slice(0, len(x)))  # where samples share their statistics there is no smaller piece
-        parts = self.pieces(len(x), work)
+            parts = [work(slice(0, len(x)))]  # where samples share their statistics there is no smaller piece
+        else:
+            parts = self.pieces(len(x), work)
+        self.checked = True  # the labels of a run stay what they are; to look at them is to wait for the device
         return parts[0] if len(parts) == 1 else Ascent(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _averaged(self, x: Tensor, aim: Aim, rows: Tensor | None) -> Ascent:
@@ -76,7 +78,6 @@ class Gradients:
         try:
             for draw in range(self.settings.draws):
                 one = self._once(x, aim, self.memory.about(rows, learns=draw == 0))
-                self.checked = True  # the labels of a run stay what they are; to look at them is to wait for the device
                 total = one if total is None else Ascent(*(a + b for a, b in zip(total, one, strict=True)))
         except BaseException:
             self.memory.go_back_to(remembered)

@@ -115,11 +115,13 @@ def _fit(fabric: Fabric, *given: Any, report: Report | None = None) -> Outcome:
     with graceful() as stop_asked:
         while loop.progress.step < loop.steps:
             loop.step()
-            if loop.unread.due:
+            ended = loop.progress.step % loop.per_epoch == 0 or loop.progress.step == loop.steps
+            due = loop.unread.due or ended
+            if due:
                 loop.read(report)
-            stopping = loop.agreed(stop_asked())  # asked once: whoever leaves has saved
-            if loop.progress.step % loop.per_epoch == 0 or loop.progress.step == loop.steps:
-                loop.read(report)
+            # Asked once: whoever leaves has saved. Several devices have to wait for each other to agree.
+            stopping = (due or devices() == 1) and loop.agreed(stop_asked())
+            if ended:
                 loop.end_epoch()
             elif stopping or time.monotonic() - loop.saved > loop.training.checkpoint_seconds:
                 loop.read(report)
@@ -168,7 +170,7 @@ class Loop:
         self.setup = self._setup()
 
     def step(self) -> None:
-        """One optimiser step, in the order of the hooks. Nothing here waits for the device."""
+        """One optimiser step, in the order of the hooks. Nothing here asks the device for an answer."""
         began = time.perf_counter()
         index = self.progress.step
         seed = rng.derive(self.seed, "step", index)
@@ -338,6 +340,8 @@ class Loop:
         generator = torch.Generator().manual_seed(rng.derive(self.seed, "epoch", epoch))
         order = torch.randperm(len(self.train), generator=generator)
         chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
+        if self.device.type == "cuda":  # from pinned memory, so that nobody waits for the copy
+            chosen = chosen.pin_memory().to(self.device, non_blocking=True)
         x = self.train.pixels(chosen, self.device)
         if self.augmentation is not None:
             x = self.augmentation(x, torch.Generator().manual_seed(rng.derive(seed, "augmentation")))
