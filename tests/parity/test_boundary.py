@@ -88,6 +88,7 @@ def by_art(case: Case, norm: str) -> Tensor:
         case.model, loss=nn.CrossEntropyLoss(), input_shape=(1, 8, 8), nb_classes=10, clip_values=(0.0, 1.0), device_type="cpu"
     )
     found = case.x.clone()
+    np.random.seed(0)  # noqa: NPY002, the only generator that ART knows
     for target in range(10):
         rows = (case.stands(found) & (case.y != target)).nonzero().flatten()
         attack = evasion.AutoProjectedGradientDescent(
@@ -98,6 +99,9 @@ def by_art(case: Case, norm: str) -> Tensor:
         found[rows] = torch.from_numpy(attack.generate(case.x[rows].numpy(), aim))
     return found
 
+
+WEAKER = {("APGD-T, ART", "L2")}
+"""Where the peer is another algorithm and leaves more: by more than the interval, so that equality cannot be asked for."""
 
 Peer = Callable[[Case, str], Tensor]
 PAIRS: dict[str, tuple[Attack, Peer]] = {
@@ -124,7 +128,10 @@ def test_as_few_images_stand_at_equal_steps(name: str, norm: str, case: Case) ->
     )  # fmt: skip
     assert 0.2 < left < 0.95  # else the comparison says nothing
     assert left <= other + 0.005
-    assert abs(left - other) <= half * (2 if peer is by_art else 1)  # ART's targeted runs are another algorithm, weaker in L2
+    if (name, norm) in WEAKER:
+        assert both == left < other  # image by image: whatever stands here stands there
+    else:
+        assert abs(left - other) <= half
 
 
 def per_class_distance(case: Case, norm: str) -> Tensor:
