@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnguard.layers import Conv2d, Linear
 from snnguard.networks import Network, construct
 from snnguard.neurons import neurons_of
 
@@ -57,8 +58,11 @@ def calibrated(model: nn.Module, images: Tensor) -> nn.Module:
 
 
 def _swapped(model: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
-    """A copy of `model` with `make()` in place of each neuron."""
+    """A copy of `model` with `make()` in place of each neuron, and PyTorch's own convolutions and linear layers."""
     twin = copy.deepcopy(model)
+    for module in twin.modules():
+        if isinstance(module, Conv2d | Linear):
+            module.__class__ = type(module).__base__  # type: ignore[assignment]
     for path in neurons_of(twin):
         parent, _, name = path.rpartition(".")
         setattr(twin.get_submodule(parent), name, make())

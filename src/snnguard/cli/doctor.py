@@ -10,9 +10,10 @@ from rich.table import Table
 
 from snnguard import rng
 from snnguard.cache import folder
+from snnguard.compiled import find_compiler
 from snnguard.neurons import Watch, unroll
 from snnguard.neurons.kernels import run, triton_works
-from snnguard.neurons.kernels.build import find_compiler, library
+from snnguard.neurons.kernels.build import library
 from snnguard.neurons.surrogate import Triangle
 from snnguard.training import resolve_device
 

@@ -1,5 +1,6 @@
 """Layers around the neurons: time folding, tdBN, normalisation of images, residual merges, membrane watching."""
 
+from .affine import Conv2d, Linear
 from .firing import Body, fire
 from .normalize import Normalize
 from .recompute import recomputed
@@ -12,7 +13,9 @@ from .watching import watching
 __all__ = [
     "TDBN",
     "Body",
+    "Conv2d",
     "ConvexCombination",
+    "Linear",
     "Merge",
     "Normalize",
     "OverTime",

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from snnguard.layers import Body, OverTime, fire
+from snnguard.layers import Body, Conv2d, Linear, OverTime, fire
 
 from .network import Plan, architecture
 
@@ -18,12 +18,12 @@ class BasicBlock(nn.Module):
 
     def __init__(self, plan: Plan, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = OverTime(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), plan.norm(outputs))
+        self.first = OverTime(Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), plan.norm(outputs))
         self.neuron1 = plan.neuron()
-        self.second = OverTime(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), plan.norm(outputs, alpha=BRANCH_ALPHA))
+        self.second = OverTime(Conv2d(outputs, outputs, 3, padding=1, bias=False), plan.norm(outputs, alpha=BRANCH_ALPHA))
         self.shortcut: nn.Module | None = None
         if inputs != outputs or stride != 1:
-            convolution = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            convolution = Conv2d(inputs, outputs, 1, stride=stride, bias=False)
             self.shortcut = OverTime(convolution, plan.norm(outputs, alpha=BRANCH_ALPHA))
         self.merge, self.neuron2 = plan.merge("sum"), plan.neuron()
 
@@ -37,7 +37,7 @@ class BasicBlock(nn.Module):
 @architecture("resnet19")
 def resnet19(plan: Plan) -> nn.Module:
     """ResNet-19 of tdBN: stages of 3, 3 and 2 blocks with 128, 256 and 512 channels, 256 hidden units"""
-    first = OverTime(nn.Conv2d(plan.image_shape[0], 128, 3, padding=1, bias=False), plan.norm(128))
+    first = OverTime(Conv2d(plan.image_shape[0], 128, 3, padding=1, bias=False), plan.norm(128))
     layers: list[nn.Module] = [first, plan.neuron()]
     channels = 128
     for outputs, stride, blocks in ((128, 1, 3), (256, 2, 3), (512, 2, 2)):
@@ -45,5 +45,5 @@ def resnet19(plan: Plan) -> nn.Module:
             layers.append(BasicBlock(plan, channels, outputs, stride if index == 0 else 1))
             channels = outputs
     height, width = plan.halved(2)
-    layers += [OverTime(nn.AvgPool2d((height, width)), nn.Flatten()), OverTime(nn.Linear(channels, 256)), plan.neuron()]
-    return Body(*layers, OverTime(nn.Linear(256, plan.classes)))
+    layers += [OverTime(nn.AvgPool2d((height, width)), nn.Flatten()), OverTime(Linear(channels, 256)), plan.neuron()]
+    return Body(*layers, OverTime(Linear(256, plan.classes)))

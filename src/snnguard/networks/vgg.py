@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import nn
 
-from snnguard.layers import Body, OverTime
+from snnguard.layers import Body, Conv2d, Linear, OverTime
 
 from .network import Plan, architecture
 
@@ -25,16 +25,16 @@ def vgg(plan: Plan, stages: Sequence[Stage], hidden: Sequence[int]) -> nn.Module
         if stage == "A":
             layers.append(OverTime(nn.AvgPool2d(2)))
         else:
-            convolution = nn.Conv2d(channels, stage, 3, padding=1)
+            convolution = Conv2d(channels, stage, 3, padding=1)
             layers += [OverTime(convolution, plan.norm(stage)), plan.neuron()]
             channels = stage
     height, width = plan.halved(list(stages).count("A"))
     features = channels * height * width
     layers.append(OverTime(nn.Flatten()))
     for width_ in hidden:
-        layers += [OverTime(nn.Linear(features, width_)), plan.neuron()]
+        layers += [OverTime(Linear(features, width_)), plan.neuron()]
         features = width_
-    return Body(*layers, OverTime(nn.Linear(features, plan.classes)))
+    return Body(*layers, OverTime(Linear(features, plan.classes)))
 
 
 @architecture("vgg5")

@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from snnguard.layers import Body, OverTime, fire
+from snnguard.layers import Body, Conv2d, Linear, OverTime, fire
 
 from .network import Plan, architecture
 
 
 def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Module:
-    return OverTime(nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False))
+    return OverTime(Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False))
 
 
 class PreActivationBlock(nn.Module):
@@ -45,5 +45,5 @@ def wrn16(plan: Plan) -> nn.Module:
             channels = outputs
     height, width = plan.halved(2)
     pool = OverTime(nn.AvgPool2d((height, width)), nn.Flatten())
-    layers += [OverTime(plan.norm(channels)), plan.neuron(), pool, OverTime(nn.Linear(channels, plan.classes))]
+    layers += [OverTime(plan.norm(channels)), plan.neuron(), pool, OverTime(Linear(channels, plan.classes))]
     return Body(*layers)

@@ -6,7 +6,7 @@ from .gain import StepGain
 from .gate import StochasticGate
 from .hart import HART
 from .homeostasis import HomeostaticThreshold
-from .kernels import Normalisation, batch_moments, fused, native, packed_spikes
+from .kernels import Normalisation, batch_moments, fused, holds_spikes, native, packed_spikes
 from .leak import EvolutionaryLeak, LearnedLeak
 from .learned import AdaptiveSmooth, LearnedWindow
 from .memory import Memory
@@ -66,6 +66,7 @@ __all__ = [
     "batch_moments",
     "dlif",
     "fused",
+    "holds_spikes",
     "is_unsettled",
     "lif",
     "mechanisms_of",

@@ -21,12 +21,22 @@ from .fused import fused
 from .native import batch_moments, native
 from .noise import as_tensor
 from .normalisation import Normalisation
-from .packing import packed_spikes
+from .packing import holds_spikes, packed_spikes
 
 log = logging.getLogger(__name__)
 ONE: dict[str, Any] = {"decay": 1.0, "threshold": 1.0, "reset": "zero", "detach_reset": False}
 
-__all__ = ["Normalisation", "as_tensor", "batch_moments", "fused", "native", "normalises", "packed_spikes", "run"]
+__all__ = [
+    "Normalisation",
+    "as_tensor",
+    "batch_moments",
+    "fused",
+    "holds_spikes",
+    "native",
+    "normalises",
+    "packed_spikes",
+    "run",
+]
 
 
 @cache

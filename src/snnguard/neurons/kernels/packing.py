@@ -37,11 +37,19 @@ def mark(spikes: Tensor) -> None:
         spikes.holds_spikes = spikes._version  # type: ignore[attr-defined]
 
 
-def _pack(x: Tensor) -> Tensor | _Packed:
+def holds_spikes(x: Tensor) -> bool:
+    """Whether `x` is known to hold nothing but 0 and 1: spikes of the compiled kernel, all of them, in any shape or order."""
+    if x.is_inference():
+        return False
     whole = x if x._base is None else x._base
     marked: int | None = getattr(whole, "holds_spikes", None)
-    if marked is None or marked != whole._version or x.dtype != whole.dtype or not _same_elements(x, whole):
+    return marked is not None and marked == whole._version and x.dtype == whole.dtype and _same_elements(x, whole)
+
+
+def _pack(x: Tensor) -> Tensor | _Packed:
+    if not holds_spikes(x):
         return x
+    whole = x if x._base is None else x._base
     bits: Tensor | None = getattr(whole, "bits", None)
     if bits is None:
         bits = torch.empty((x.numel() + 7) // 8, dtype=torch.uint8, device=x.device)

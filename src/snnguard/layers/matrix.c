@@ -1,0 +1,547 @@
+/* Products of matrices in float32 on the matrix units of a processor (Intel AMX), which multiply bfloat16 and sum in float32.
+ *
+ * A float is the sum of three bfloat16, its pieces (8 + 8 + 8 bits), and the product of two pieces is exact in float32. So a
+ * product of two floats is that of nine pieces, of which the six largest are kept: what is left out is below 2^-24 of it. A
+ * spike, a mean of four spikes, a sum of a few, is one piece: then three products are all there are.
+ *
+ *     product            out[m, n]    = start[n] + sum over taps t and channels c of x[source(m, t), c] * w[n, t, c]
+ *     weight_gradient    out[n, t, c] = sum over rows m of g[m, n] * x[source(m, t), c]
+ *
+ * A convolution, its gradient with respect to its input, and a linear layer (one tap) are all of this form. Rows are pixels,
+ * channels last; channels and columns come in sixteens. Each sum goes through its terms in one order, whatever the number of rows
+ * or of threads, so that what an image gives does not depend on its batch.
+ *
+ * A tile is 16 rows of 64 bytes: of a left factor 16 x 32 bfloat16, of a right one 32 x 16, two rows interleaved, of a result
+ * 16 x 16 float32. Two by two of them are worked on at a time, and both factors are laid out as such blocks before.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    int64_t images, height, width;         /* of the source */
+    int64_t rows_height, rows_width;       /* of the rows: images * rows_height * rows_width of them */
+    int64_t taps_high, taps_wide, stride, padding;
+    int64_t backward;                      /* 1: the source is the gradient of what a convolution gave */
+    int64_t channels, columns;             /* of the source, of the result */
+    int64_t pieces, weight_pieces;         /* of x; of the weights, or of g: 1 or 3 */
+    int64_t threads;
+} Product;
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__linux__)
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TILE 512          /* bfloat16 in a tile */
+#define BLOCK 1024        /* float32 in two by two tiles of a result */
+#define ROWS 256          /* rows of a result that are worked on at a time: in the second cache, as all that follows */
+#define DEPTH 36          /* steps, of 32 terms, of a left factor that are worked on at a time */
+#define STEPS 6           /* steps of what stays in the first cache */
+#define WIDTH 18          /* pairs of tiles of a weight gradient that are worked on at a time */
+#define TURNED (8 << 20)  /* bytes of g that are laid out at a time */
+
+typedef uint16_t half;
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static void *room(int64_t bytes) { return aligned_alloc(64, (size_t)(up(most(bytes, 64), 64) * 64)); }
+
+/* Whether this processor has matrix units and the system lets us use them. */
+int matrix_works(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
+
+static void configure(void) {
+    struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } c;
+    memset(&c, 0, sizeof c);
+    c.palette = 1;
+    for (int i = 0; i < 8; i++) c.bytes[i] = 64, c.rows[i] = 16;
+    _tile_loadconfig(&c);
+}
+
+/* The next piece of x, as float32 whose last 16 bits are 0; x keeps the rest. */
+static inline __m512 piece_of(__m512 *x) {
+    __m256i rounded = (__m256i)_mm512_cvtneps_pbh(*x);
+    __m512 y = (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16);
+    *x = _mm512_sub_ps(*x, y);
+    return y;
+}
+
+/* Two rows of pieces interleaved, the first in the lower halves. */
+static inline __m512i interleaved(__m512 first, __m512 second) {
+    return _mm512_or_si512(_mm512_srli_epi32((__m512i)first, 16), (__m512i)second);
+}
+
+/* Pieces of 32 numbers in a row. */
+static inline __m512i in_a_row(__m512 *first, __m512 *second) {
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh(*second, *first);
+    __m512i low = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(both)), 16);
+    __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1)), 16);
+    *first = _mm512_sub_ps(*first, (__m512)low), *second = _mm512_sub_ps(*second, (__m512)high);
+    return both;
+}
+
+static inline void transpose(__m512i r[16]) { /* of 16 x 16 numbers of 32 bits */
+    __m512i t[16];
+    for (int i = 0; i < 16; i += 2) t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]), t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
+            r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
+        }
+    for (int i = 0; i < 16; i += 8)
+        for (int j = 0; j < 4; j++) {
+            t[i + j] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0x88);
+            t[i + j + 4] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0xdd);
+        }
+    for (int j = 0; j < 8; j++) {
+        r[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
+        r[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
+    }
+}
+
+/* Whether every one of `count` numbers is a single piece. */
+int matrix_single(const float *x, int64_t count, int64_t threads) {
+    const int64_t pace = 1 << 14;
+    int single = 1;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t from = 0; from < count; from += pace) {
+        int going;
+#pragma omp atomic read
+        going = single;
+        if (!going) continue;
+        uint32_t seen = 0;
+        const uint32_t *bits = (const uint32_t *)x;
+        for (int64_t i = from; i < least(count, from + pace); i++) seen |= bits[i];
+        if (seen & 0xffff) {
+#pragma omp atomic write
+            single = 0;
+        }
+    }
+    return single;
+}
+
+/* The source with its zeros around it, and between its pixels where a stride is undone: then the row of the source that a row of
+ * the result needs at a tap is the one that it needs at the first tap, and so many further. */
+typedef struct {
+    int64_t step, apart;         /* pixels from one row to the next; from one pixel that is there to the next */
+    int64_t above, before;       /* lines and pixels of zeros */
+    int64_t lines, line;         /* of an image: its lines, and the pixels in one */
+} View;
+
+static View view(const Product *s) {
+    View v = {s->stride, 1, s->padding, s->padding, 0, 0};
+    if (s->backward) v.step = 1, v.apart = s->stride, v.above = s->taps_high - 1 - s->padding, v.before = s->taps_wide - 1 - s->padding;
+    v.lines = (s->rows_height - 1) * v.step + s->taps_high, v.line = (s->rows_width - 1) * v.step + s->taps_wide;
+    return v;
+}
+
+static int64_t tap_offset(const Product *s, View v, int64_t tap) {
+    const int64_t down = tap / s->taps_wide, along = tap % s->taps_wide;
+    return s->backward ? (s->taps_high - 1 - down) * v.line + s->taps_wide - 1 - along : down * v.line + along;
+}
+
+/* Some lines of the view at some channels, as pieces: [pieces][lines * pixels][row]. */
+typedef struct {
+    int64_t first, lines, row, plane;
+    half *at;
+} Strip;
+
+static int64_t line_of(const Product *s, View v, int64_t m) {
+    const int64_t y = m / s->rows_width;
+    return y / s->rows_height * v.lines + y % s->rows_height * v.step;
+}
+
+/* Of the lines that `count` rows of the result from `first` on need, at `steps` x 32 channels, in memory that is given. A pixel's
+ * channels start at odd multiples of 64 bytes from one another, so that the pixels of a tile do not get in each other's way. */
+static Strip strip_of(const Product *s, View v, int64_t first, int64_t count, int64_t steps, half *at) {
+    Strip strip = {line_of(s, v, first), 0, (steps | 1) * 32, 0, at};
+    strip.lines = line_of(s, v, first + count - 1) + s->taps_high - strip.first;
+    strip.plane = strip.lines * v.line * strip.row;
+    return strip;
+}
+
+/* The bytes of the largest strip for `count` rows, wherever they are. */
+static int64_t strip_bytes(const Product *s, View v, int64_t count, int64_t steps) {
+    const int64_t whole = count / s->rows_width + 2, images = whole / s->rows_height + 2;
+    return (whole * v.step + images * (v.lines + s->taps_high)) * v.line * (steps | 1) * 64 * s->pieces;
+}
+
+/* The pixels of the source that lie at `at` of a view, if any does. */
+static inline int there(int64_t *at, int64_t before, int64_t apart, int64_t size) {
+    *at -= before;
+    if (apart > 1) { /* a division takes longer than all the rest */
+        if (*at < 0 || *at % apart) return 0;
+        *at /= apart;
+    }
+    return *at >= 0 && *at < size;
+}
+
+static void lay_strip(const Product *s, View v, Strip strip, const float *x, int64_t channel, int64_t steps) {
+    for (int64_t i = 0; i < strip.lines; i++) {
+        const int64_t image = (strip.first + i) / v.lines;
+        int64_t y = (strip.first + i) % v.lines;
+        const int inside = there(&y, v.above, v.apart, s->height);
+        for (int64_t j = 0; j < v.line; j++) {
+            int64_t z = j;
+            half *to = strip.at + (i * v.line + j) * strip.row;
+            if (!inside || !there(&z, v.before, v.apart, s->width)) {
+                for (int64_t p = 0; p < s->pieces; p++) memset(to + p * strip.plane, 0, (size_t)steps * 64);
+                continue;
+            }
+            const float *from = x + ((image * s->height + y) * s->width + z) * s->channels + channel;
+            for (int64_t k = 0; k < steps; k++) {
+                const int64_t left = s->channels - channel - 32 * k; /* channels come in sixteens */
+                __m512 one = _mm512_loadu_ps(from + 32 * k), two = left > 16 ? _mm512_loadu_ps(from + 32 * k + 16) : _mm512_setzero_ps();
+                if (s->pieces == 1) _mm512_store_si512(to + 32 * k, (__m512i)_mm512_cvtne2ps_pbh(two, one));
+                else for (int64_t p = 0; p < s->pieces; p++) _mm512_store_si512(to + p * strip.plane + 32 * k, in_a_row(&one, &two));
+            }
+        }
+    }
+}
+
+/* The pixel of a strip that each of `count` rows of the result from `first` on needs at the first tap. Behind the last row that
+ * there is, the last again. */
+static void places(const Product *s, View v, Strip strip, int64_t first, int64_t count, int32_t *out) {
+    int64_t x = first % s->rows_width, y = first / s->rows_width % s->rows_height, image = first / s->rows_width / s->rows_height;
+    for (int64_t i = 0; i < count; i++) {
+        out[i] = (int32_t)((image * v.lines + y * v.step - strip.first) * v.line + x * v.step);
+        if (first + i + 1 >= s->images * s->rows_height * s->rows_width) continue;
+        if (++x == s->rows_width) x = 0, y++;
+        if (y == s->rows_height) y = 0, image++;
+    }
+}
+
+/* Two tiles side by side in height of a left factor: where they start, the bytes from one of their rows to the next, and how far it
+ * is to a step and to a piece. */
+typedef struct {
+    const half *upper, *lower;
+    int64_t bytes, piece;
+    const int64_t *step;
+} Left;
+
+/* out [2 x 2 tiles] (+)= left times right [2][steps][pieces]. A piece that is there already is not read again. */
+#define ONE(l, r) \
+    if (left_piece != (l)) { \
+        left_piece = (l); \
+        _tile_loadd(4, left.upper + left.step[k] + (l) * left.piece, left.bytes); \
+        _tile_loadd(5, left.lower + left.step[k] + (l) * left.piece, left.bytes); \
+    } \
+    if (right_piece != (r)) { \
+        right_piece = (r); \
+        _tile_loadd(6, right + (r) * TILE, 64); \
+        _tile_loadd(7, right + next_right + (r) * TILE, 64); \
+    } \
+    _tile_dpbf16ps(0, 4, 6); \
+    _tile_dpbf16ps(1, 4, 7); \
+    _tile_dpbf16ps(2, 5, 6); \
+    _tile_dpbf16ps(3, 5, 7);
+
+static inline __attribute__((always_inline)) void tiles(Left left, int lefts, const half *right, int64_t next_right, int rights, int64_t steps, float *out, int fresh) {
+    if (fresh) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    } else {
+        _tile_loadd(0, out, 64);
+        _tile_loadd(1, out + 256, 64);
+        _tile_loadd(2, out + 512, 64);
+        _tile_loadd(3, out + 768, 64);
+    }
+    for (int64_t k = 0; k < steps; k++, right += rights * TILE) {
+        int left_piece = -1, right_piece = -1;
+        if (rights == 3) { ONE(0, 2) ONE(0, 1) }
+        ONE(0, 0)
+        if (lefts == 3) {
+            ONE(1, 0)
+            if (rights == 3) { ONE(1, 1) ONE(2, 0) }
+            else { ONE(2, 0) }
+        }
+    }
+    _tile_stored(0, out, 64);
+    _tile_stored(1, out + 256, 64);
+    _tile_stored(2, out + 512, 64);
+    _tile_stored(3, out + 768, 64);
+}
+
+static void multiply(Left left, int64_t lefts, const half *right, int64_t next_right, int64_t rights, int64_t steps, float *out, int fresh) {
+    if (lefts == 3 && rights == 3) tiles(left, 3, right, next_right, 3, steps, out, fresh);
+    else if (rights == 3) tiles(left, 1, right, next_right, 3, steps, out, fresh);
+    else if (lefts == 3) tiles(left, 3, right, next_right, 1, steps, out, fresh);
+    else tiles(left, 1, right, next_right, 1, steps, out, fresh);
+}
+
+/* `rows` x `columns` of a result, at most 32 x 32, from its tiles to where they belong: set, or added to what is there. */
+static void deliver(const float *block, const float *start, float *out, int64_t stride, int64_t rows, int64_t columns, int add) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c += 16) {
+            __m512 x = _mm512_load_ps(block + r / 16 * 512 + c * 16 + r % 16 * 16);
+            if (start) x = _mm512_add_ps(x, _mm512_loadu_ps(start + c));
+            if (add) x = _mm512_add_ps(x, _mm512_loadu_ps(out + r * stride + c));
+            _mm512_storeu_ps(out + r * stride + c, x);
+        }
+}
+
+/* Left tiles [pairs of tiles][2][steps][pieces]: `count` pixels of a strip at all taps. `step` says where their steps lie in it. */
+static void lay_left(const Product *s, Strip strip, const int32_t *place, int64_t count, const int64_t *step, int64_t steps, half *out) {
+    for (int64_t r = 0; r < count; r++) {
+        half *to = out + r / 16 * steps * s->pieces * TILE + r % 16 * 32;
+        const half *from = strip.at + place[r] * strip.row;
+        for (int64_t k = 0; k < steps; k++)
+            for (int64_t p = 0; p < s->pieces; p++, to += TILE) _mm512_store_si512(to, _mm512_load_si512(from + step[k] + p * strip.plane));
+    }
+}
+
+/* Whether the 16 rows of each tile are as far from one another as the first two can be, so that tiles can be read from the strip. */
+static int regular(View v, const int32_t *place, int64_t count) {
+    for (int64_t r = 0; r < count; r += 16)
+        for (int64_t i = 1; i < 16; i++)
+            if (place[r + i] - place[r] != i * v.step) return 0;
+    return 1;
+}
+
+/* Right tiles [pieces] of weights: columns n..n+15 at 32 channels from c on of one tap. In the backward direction the weights are
+ * w[c, t, n], else w[n, t, c]. */
+static void lay_weights(const Product *s, const float *w, int64_t n, int64_t tap, int64_t c, half *out) {
+    const int64_t taps = s->taps_high * s->taps_wide, there = n < s->columns ? least(32, s->channels - c) : 0;
+    __m512i tile[3][16];
+    for (int64_t r = 0; r < 16; r++) {
+        __m512 one = _mm512_setzero_ps(), two = one;
+        const float *at = s->backward ? w + ((c + 2 * r) * taps + tap) * s->columns + n : w + ((n + r) * taps + tap) * s->channels + c;
+        if (s->backward ? 2 * r < there : there > 0) one = _mm512_loadu_ps(at);
+        if (s->backward ? 2 * r < there : there > 16) two = _mm512_loadu_ps(s->backward ? at + taps * s->columns : at + 16);
+        for (int64_t p = 0; p < s->weight_pieces; p++)
+            if (s->backward) {
+                __m512 first = piece_of(&one);
+                tile[p][r] = interleaved(first, piece_of(&two));
+            } else tile[p][r] = in_a_row(&one, &two);
+    }
+    for (int64_t p = 0; p < s->weight_pieces; p++) {
+        if (!s->backward) transpose(tile[p]);
+        for (int64_t r = 0; r < 16; r++) _mm512_store_si512(out + p * TILE + r * 32, tile[p][r]);
+    }
+}
+
+/* A product goes by groups of channels: so many steps of 32, fewer in the last, at all taps. */
+static int64_t group_steps(const Product *s) {
+    return most(1, least(up(s->channels, 32), (s->pieces == 3 ? DEPTH / 2 : DEPTH) / (s->taps_high * s->taps_wide)));
+}
+
+/* Steps of a panel: what stays in the first cache beside what is read with it. */
+static int64_t panel_steps(const Product *s) { return s->pieces == 3 ? 4 : STEPS; }
+
+/* A panel: right tiles [2][steps][pieces] for 32 columns from n on, from step `first` on of a group of `wide` steps a tap. */
+static void lay_panel(const Product *s, const float *w, int64_t n, int64_t group, int64_t wide, int64_t first, int64_t steps, half *out) {
+    for (int64_t j = 0; j < 2; j++)
+        for (int64_t k = first; k < first + steps; k++, out += s->weight_pieces * TILE)
+            lay_weights(s, w, n + 16 * j, k / wide, (group + k % wide) * 32, out);
+}
+
+typedef struct { /* what one thread works in */
+    half *strip, *left, *right;
+    float *blocks;
+    int32_t *place;
+    int64_t *step;
+} Bench;
+
+/* Rows first..first+count of the result, columns from..to. `laid` are all panels, or NULL: then they are made on the way. */
+static void some_rows(const Product *s, const float *x, const float *w, const half *laid, const float *start, float *out, int64_t first,
+                      int64_t count, int64_t from, int64_t to, Bench b) {
+    const View v = view(s);
+    const int64_t each = up(s->channels, 32), taps = s->taps_high * s->taps_wide, lefts = s->pieces, rights = s->weight_pieces;
+    const int64_t tall = up(count, 32), pairs = up(to - from, 32), all = up(s->columns, 32);
+    for (int64_t group = 0; group < each; group += group_steps(s)) {
+        const int64_t wide = least(group_steps(s), each - group), deep = taps * wide, panels = up(deep, panel_steps(s));
+        const Strip strip = strip_of(s, v, first, count, wide, b.strip);
+        lay_strip(s, v, strip, x, group * 32, wide);
+        places(s, v, strip, first, tall * 32, b.place);
+        for (int64_t k = 0; k < deep; k++) b.step[k] = tap_offset(s, v, k / wide) * strip.row + k % wide * 32;
+        const int direct = regular(v, b.place, tall * 32);
+        if (!direct) {
+            lay_left(s, strip, b.place, tall * 32, b.step, deep, b.left);
+            for (int64_t k = 0; k < deep; k++) b.step[k] = k * lefts * TILE;
+        }
+        for (int64_t i = 0; i < panels * pairs; i++) {
+            /* Weights that are read for the first time are read along their rows. */
+            const int64_t across = s->backward && !laid, n = across ? i % pairs : i / panels, k = (across ? i / pairs : i % panels) * panel_steps(s);
+            const int64_t steps = least(panel_steps(s), deep - k);
+            const half *panel = b.right;
+            if (laid) panel = laid + (taps * group * all + (from / 32 + n) * deep + k) * 2 * rights * TILE;
+            else lay_panel(s, w, from + n * 32, group, wide, k, steps, b.right);
+            for (int64_t r = 0; r < tall; r++) {
+                Left left = {b.left + 2 * r * deep * lefts * TILE, b.left + (2 * r + 1) * deep * lefts * TILE, 64, TILE, b.step + k};
+                if (direct) {
+                    left.upper = strip.at + b.place[32 * r] * strip.row, left.lower = strip.at + b.place[32 * r + 16] * strip.row;
+                    left.bytes = v.step * strip.row * 2, left.piece = strip.plane;
+                }
+                multiply(left, lefts, panel, steps * rights * TILE, rights, steps, b.blocks + (n * tall + r) * BLOCK, group + k == 0);
+            }
+        }
+    }
+    for (int64_t n = 0; n < pairs; n++)
+        for (int64_t r = 0; r < tall; r++)
+            deliver(b.blocks + (n * tall + r) * BLOCK, start ? start + from + n * 32 : NULL, out + (first + 32 * r) * s->columns + from + n * 32,
+                    s->columns, least(32, count - 32 * r), least(32, to - from - n * 32), 0);
+}
+
+/* x [source rows, channels]; w as in lay_weights; start [columns] or NULL; out [rows, columns]. Returns 1 without memory. */
+int matrix_product(const Product *s, const float *x, const float *w, const float *start, float *out) {
+    const int64_t rows = s->images * s->rows_height * s->rows_width, pairs = up(s->columns, 32), each = up(s->channels, 32);
+    const int64_t taps = s->taps_high * s->taps_wide, wide = group_steps(s), pace = panel_steps(s), rights = s->weight_pieces;
+    const int64_t share = up(up(rows, s->threads), 32) * 32, block = share < 128 ? least(up(rows, 32) * 32, 128) : least(ROWS, share), blocks = up(rows, block);
+    const int64_t parts = blocks >= s->threads ? 1 : least(pairs, up(s->threads, blocks)), broad = up(pairs, parts) * 32;
+    half *laid = blocks > 1 ? room(taps * each * pairs * 2 * rights * TILE * 2) : NULL;
+    int failed = blocks > 1 && !laid;
+#pragma omp parallel num_threads(s->threads)
+    {
+        configure();
+        Bench b;
+        b.strip = room(strip_bytes(s, view(s), block, wide)), b.left = room(block * taps * wide * 64 * s->pieces);
+        b.right = room(2 * pace * rights * TILE * 2), b.blocks = room(block * broad * 4), b.place = room(block * 4), b.step = room(taps * wide * 8);
+        if (!b.strip || !b.left || !b.right || !b.blocks || !b.place || !b.step) {
+#pragma omp atomic write
+            failed = 1;
+        }
+        if (laid)
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < up(each, wide) * pairs; i++) { /* groups of channels, in each [pairs of columns][panels] */
+                const int64_t group = i / pairs * wide, some = least(wide, each - group);
+                half *to = laid + (taps * group * pairs + i % pairs * taps * some) * 2 * rights * TILE;
+                for (int64_t k = 0; k < taps * some; k += pace)
+                    lay_panel(s, w, i % pairs * 32, group, some, k, least(pace, taps * some - k), to + k * 2 * rights * TILE);
+            }
+#pragma omp barrier
+        int stop;
+#pragma omp atomic read
+        stop = failed;
+        if (!stop)
+#pragma omp for schedule(dynamic)
+            for (int64_t i = 0; i < blocks * parts; i++) {
+                const int64_t first = i / parts * block, from = i % parts * broad;
+                if (from < s->columns) some_rows(s, x, w, laid, start, out, first, least(block, rows - first), from, least(s->columns, from + broad), b);
+            }
+        free(b.strip), free(b.left), free(b.right), free(b.blocks), free(b.place), free(b.step);
+        _tile_release();
+    }
+    free(laid);
+    return failed;
+}
+
+/* Left tiles [pieces] of g, turned: columns n..n+15 at 32 rows from `first` on. */
+static void lay_turned(const Product *s, const float *g, int64_t n, int64_t first, int64_t rows, half *out) {
+    __m512i tile[3][16];
+    for (int64_t r = 0; r < 16; r++) {
+        const int64_t m = first + 2 * r;
+        __m512 one = _mm512_setzero_ps(), two = one;
+        if (m < rows && n < s->columns) one = _mm512_loadu_ps(g + m * s->columns + n);
+        if (m + 1 < rows && n < s->columns) two = _mm512_loadu_ps(g + (m + 1) * s->columns + n);
+        for (int64_t p = 0; p < s->weight_pieces; p++) {
+            __m512 first_piece = piece_of(&one);
+            tile[p][r] = interleaved(first_piece, piece_of(&two));
+        }
+    }
+    for (int64_t p = 0; p < s->weight_pieces; p++) {
+        transpose(tile[p]);
+        for (int64_t r = 0; r < 16; r++) _mm512_store_si512(out + p * TILE + r * 32, tile[p][r]);
+    }
+}
+
+/* Right tiles [2][steps][pieces] of 32 channels: 32 * steps pixels of a strip, each `offset` further than its place. */
+static void lay_columns(Strip strip, int64_t pieces, const int32_t *place, int64_t offset, int64_t steps, half *out) {
+    const __m512i lower = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i upper = _mm512_add_epi16(lower, _mm512_set1_epi16(16));
+    for (int64_t p = 0; p < pieces; p++)
+        for (int64_t r = 0; r < steps * 16; r++) {
+            const half *from = strip.at + p * strip.plane + offset * strip.row;
+            const __m512i one = _mm512_load_si512(from + place[2 * r] * strip.row), two = _mm512_load_si512(from + place[2 * r + 1] * strip.row);
+            half *to = out + (r / 16 * pieces + p) * TILE + r % 16 * 32;
+            _mm512_store_si512(to, _mm512_permutex2var_epi16(one, lower, two));
+            _mm512_store_si512(to + steps * pieces * TILE, _mm512_permutex2var_epi16(one, upper, two));
+        }
+}
+
+/* A part of a weight gradient: some blocks of 32 channels at one line of taps. */
+typedef struct {
+    int64_t tap, taps, channel, channels;
+} Part;
+
+/* blocks [pairs of columns][blocks of channels][taps] = the gradient from 32 * steps rows, of which `turned` are the left tiles. */
+static void some_columns(const Product *s, const float *x, const half *turned, Part part, int64_t first, int64_t steps, Bench b) {
+    const View v = view(s);
+    const int64_t rows = s->images * s->rows_height * s->rows_width, tall = up(s->columns, 32), lefts = s->weight_pieces, rights = s->pieces;
+    for (int64_t done = 0; done < steps; done += 3 * STEPS) {
+        const int64_t those = least(3 * STEPS, steps - done), from = first + done * 32;
+        const Strip strip = strip_of(s, v, from, least(those * 32, rows - from), 1, b.strip);
+        places(s, v, strip, from, those * 32, b.place);
+        for (int64_t c = 0; c < part.channels; c++) {
+            lay_strip(s, v, strip, x, (part.channel + c) * 32, 1);
+            for (int64_t t = 0; t < part.taps; t++)
+                lay_columns(strip, rights, b.place, tap_offset(s, v, part.tap + t), those, b.right + (c * part.taps + t) * 2 * those * rights * TILE);
+        }
+        for (int64_t n = 0; n < tall; n++)
+            for (int64_t k = 0; k < those; k += STEPS) {
+                const int64_t few = least(STEPS, those - k);
+                const half *panel = turned + ((done + k) * tall + n * few) * 2 * lefts * TILE;
+                const Left left = {panel, panel + few * lefts * TILE, 64, TILE, b.step};
+                for (int64_t c = 0; c < part.channels * part.taps; c++)
+                    multiply(left, lefts, b.right + (2 * c * those + k) * rights * TILE, those * rights * TILE, rights, few,
+                             b.blocks + (n * part.channels * part.taps + c) * BLOCK, done + k == 0);
+            }
+    }
+}
+
+/* x [source rows, channels]; g [rows, columns]; out [columns, taps, channels]. Returns 1 without memory. */
+int matrix_weight_gradient(const Product *s, const float *x, const float *g, float *out) {
+    const int64_t rows = s->images * s->rows_height * s->rows_width, steps = up(rows, 32), taps = s->taps_high * s->taps_wide, each = up(s->channels, 32);
+    const int64_t lefts = s->weight_pieces, rights = s->pieces, tall = up(s->columns, 32);
+    const int64_t kept = least(TURNED, most(TURNED / 16, 2 * s->columns * taps * s->channels * 4));
+    const int64_t chunk = least(steps, up(kept / (tall * 2 * lefts * TILE * 2), 3 * STEPS) * 3 * STEPS);
+    int64_t deep = most(1, least(each, WIDTH / s->taps_wide));
+    while (deep > 1 && s->taps_high * up(each, deep) < 3 * s->threads) deep = up(deep, 2);
+    const int64_t units = s->taps_high * up(each, deep);
+    half *turned = room(tall * 2 * chunk * lefts * TILE * 2);
+    int failed = !turned;
+#pragma omp parallel num_threads(s->threads)
+    {
+        configure();
+        Bench b;
+        b.right = room(s->taps_wide * deep * 2 * 3 * STEPS * rights * TILE * 2), b.strip = room(strip_bytes(s, view(s), 3 * STEPS * 32, 1));
+        b.blocks = room(tall * s->taps_wide * deep * BLOCK * 4), b.place = room(3 * STEPS * 32 * 4), b.step = room(STEPS * 8);
+        if (!b.right || !b.strip || !b.blocks || !b.place || !b.step) {
+#pragma omp atomic write
+            failed = 1;
+        }
+#pragma omp barrier
+        int stop;
+#pragma omp atomic read
+        stop = failed;
+        for (int64_t k = 0; !stop && k < STEPS; k++) b.step[k] = k * lefts * TILE;
+        for (int64_t done = 0; !stop && done < steps; done += chunk) {
+            const int64_t now = least(chunk, steps - done);
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < up(now, STEPS) * tall * 2; i++) { /* panels [2 tiles of columns][steps][pieces] */
+                const int64_t k = i / (tall * 2) * STEPS, few = least(STEPS, now - k), n = i % (tall * 2);
+                for (int64_t j = 0; j < few; j++) lay_turned(s, g, n * 16, (done + k + j) * 32, rows, turned + (k * tall * 2 + n * few + j) * lefts * TILE);
+            }
+#pragma omp for schedule(dynamic)
+            for (int64_t u = 0; u < units; u++) {
+                Part part = {u % s->taps_high * s->taps_wide, s->taps_wide, u / s->taps_high * deep, 0};
+                part.channels = least(deep, each - part.channel);
+                some_columns(s, x, turned, part, done * 32, now, b);
+                for (int64_t i = 0; i < tall * part.channels * part.taps; i++) {
+                    const int64_t n = i / part.taps / part.channels * 32, c = (part.channel + i / part.taps % part.channels) * 32;
+                    deliver(b.blocks + i * BLOCK, NULL, out + (n * taps + part.tap + i % part.taps) * s->channels + c, taps * s->channels,
+                            least(32, s->columns - n), least(32, s->channels - c), done > 0);
+                }
+            }
+        }
+        free(b.right), free(b.strip), free(b.blocks), free(b.place), free(b.step);
+        _tile_release();
+    }
+    free(turned);
+    return failed;
+}
+#else
+int matrix_works(void) { return 0; }
+#endif
