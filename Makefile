@@ -33,7 +33,7 @@ bench: .venv-parity/.ready
 # Parity with independent libraries, and the Triton kernels in Triton's interpreter, in an environment of its own.
 parity: .venv-parity/.ready
 	.venv-parity/bin/pytest tests/parity --figures benchmarks/parity.json
-	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 .venv-parity/bin/pytest tests/neurons/test_kernels.py
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 .venv-parity/bin/pytest tests/neurons/test_kernels.py tests/neurons/test_normalising_kernels.py
 	.venv-parity/bin/pytest tests/neurons/test_gpu.py
 
 # The README's results table, made anew from results/.

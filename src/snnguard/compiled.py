@@ -45,7 +45,7 @@ def library(*sources: Path) -> ctypes.CDLL | None:
                     compile_to(path, sources[0], compiler)
         return ctypes.CDLL(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # no home, no locks, no compiler that works
-        log.warning("%s could not be compiled (%s): PyTorch operations do the work", sources[0].name, error)
+        log.warning("%s could not be built (%s): PyTorch operations do the work", sources[0].name, error)
         return None
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from snnguard import networks, rng
+from snnguard.compiled import find_compiler
 from snnguard.layers import TDBN, Body, OverTime, fire, firing, watching
 from snnguard.neurons import (
     ASSG,
@@ -24,7 +25,6 @@ from snnguard.neurons import (
     unroll,
     use_rule,
 )
-from snnguard.neurons.kernels.build import find_compiler
 
 compiled = pytest.mark.skipif(find_compiler() is None, reason="without a compiler there is nothing to join")
 RULES: list[GradientRule] = [RateGradient(), FiredMask(), HART(), PDSG(), ASSG()]

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
+from snnguard import compiled
+from snnguard.compiled import compile_to, find_compiler
 from snnguard.neurons import BPTT, LIF, Membrane, RateGradient, Surrogate, Triangle, Watch, fused, native, unroll, use_rule
 from snnguard.neurons.drawn import Noise
 from snnguard.neurons.kernels import as_tensor, run
-from snnguard.neurons.kernels.build import compile_to, find_compiler, library
+from snnguard.neurons.kernels.build import SOURCES, library
 
 SHAPES = [(3, 5), (1, 1), (2, 3, 4, 5), (3, 2, 1, 1), (2, 33, 3, 5), (2, 1100), (1, 2, 37, 41)]
 BACKENDS: list[Callable[..., Any]] = [fused] if find_compiler() is None else [fused, native]
@@ -361,12 +363,12 @@ def test_without_a_compiler_pytorch_does_the_work(monkeypatch: pytest.MonkeyPatc
     for name, value in (("SNNGUARD_KERNEL", "torch"), ("PATH", str(tmp_path)), ("CC", "false")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
-            library.cache_clear()
+            compiled.library.cache_clear()
             try:
                 assert library() is None
                 assert torch.equal(run(current, **options)[0], wanted)
             finally:
-                library.cache_clear()
+                compiled.library.cache_clear()
     assert "could not be built" in caplog.text
 
 
@@ -374,7 +376,7 @@ def test_without_a_compiler_pytorch_does_the_work(monkeypatch: pytest.MonkeyPatc
 def test_a_library_is_compiled_anew_where_there_is_none(tmp_path: Any) -> None:
     compiler = find_compiler()
     assert compiler is not None
-    compile_to(tmp_path / "kernel.so", compiler)
+    compile_to(tmp_path / "kernel.so", SOURCES[0], compiler)
     assert [path.name for path in tmp_path.iterdir()] == ["kernel.so"]
 
 
@@ -456,8 +458,8 @@ def test_a_compiler_that_does_not_run_is_no_compiler(monkeypatch: pytest.MonkeyP
     broken.write_bytes(b"\x00 no program")
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
-    library.cache_clear()
+    compiled.library.cache_clear()
     try:
         assert library() is None
     finally:
-        library.cache_clear()
+        compiled.library.cache_clear()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from snnguard import networks
+from snnguard.compiled import find_compiler
 from snnguard.neurons import LIF, packed_spikes
-from snnguard.neurons.kernels.build import find_compiler
 from snnguard.neurons.kernels.packing import _pack, _unpack
 
 needs_a_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler here")

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from snnguard.neurons import Neuron
+from snnguard.neurons import Neuron, may_normalise
 
 from .tdbn import TDBN
 from .time import OverTime, fold, over_time, unfold
@@ -13,7 +13,7 @@ from .time import OverTime, fold, over_time, unfold
 def fire(currents: nn.Module, neuron: nn.Module, x: Tensor) -> Tensor:
     """`neuron(currents(x))`, where the last layer of `currents` may be done by the neuron's kernel.
 
-    In eval mode on a CPU the bits are the same either way, so that the spikes do not depend on the gradient rule. Where a hook
+    In eval mode the bits are the same either way, so that the spikes do not depend on the gradient rule. Where a hook
     wants to see a layer it is PyTorch's normalisation, whose last digits differ.
     """
     if not may_join(currents, neuron) or _hooked(currents) or _hooked(neuron):
@@ -25,7 +25,7 @@ def fire(currents: nn.Module, neuron: nn.Module, x: Tensor) -> Tensor:
     assert isinstance(norm, TDBN)
     x = over_time(before, x)
     joins = neuron.normalises(x)
-    affine = norm.on_the_way(x) if joins or (not norm.training and x.device.type == "cpu") else None
+    affine = norm.on_the_way(x) if joins or (not norm.training and may_normalise(x)) else None
     if affine is None:
         spikes = neuron(over_time([norm], x))
     elif joins:

@@ -6,7 +6,7 @@ from .gain import StepGain
 from .gate import StochasticGate
 from .hart import HART
 from .homeostasis import HomeostaticThreshold
-from .kernels import Normalisation, batch_moments, fused, holds_spikes, native, packed_spikes
+from .kernels import Normalisation, batch_moments, fused, holds_spikes, may_normalise, native, packed_spikes
 from .leak import EvolutionaryLeak, LearnedLeak
 from .learned import AdaptiveSmooth, LearnedWindow
 from .memory import Memory
@@ -69,6 +69,7 @@ __all__ = [
     "holds_spikes",
     "is_unsettled",
     "lif",
+    "may_normalise",
     "mechanisms_of",
     "native",
     "neurons_of",

@@ -18,7 +18,7 @@ from snnguard.neurons.watch import Membrane, Watch
 
 from . import native as _native
 from .fused import fused
-from .native import batch_moments, native
+from .native import native
 from .noise import as_tensor
 from .normalisation import Normalisation
 from .packing import holds_spikes, packed_spikes
@@ -32,6 +32,7 @@ __all__ = [
     "batch_moments",
     "fused",
     "holds_spikes",
+    "may_normalise",
     "native",
     "normalises",
     "packed_spikes",
@@ -56,8 +57,28 @@ def triton_works(device: torch.device) -> bool:
 
 def normalises(current: Tensor, *, surrogate: Surrogate, watch: Watch | None) -> bool:
     """Whether a current like this one [S, N, C, H, W] can be normalised on the way into such a neuron."""
-    images = current.ndim == 5 and current.numel() > 0
-    return images and _native.takes(current, surrogate=surrogate, watch=watch, leak=None)
+    if current.ndim != 5 or not may_normalise(current):
+        return False
+    if current.is_cuda:
+        from . import gpu
+
+        return gpu.takes(current, surrogate=surrogate, leak=None)
+    return _native.takes(current, surrogate=surrogate, watch=watch, leak=None)
+
+
+def may_normalise(current: Tensor) -> bool:
+    """Whether currents like this one are normalised by the neuron's kernel where they can be, and so, in eval mode, by its
+    product and its sum everywhere: what a network says must not depend on the gradient rule."""
+    return current.numel() > 0 and (current.device.type == "cpu" or (current.is_cuda and triton_works(current.device)))
+
+
+def batch_moments(current: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C], in float32 or better, of a current [S, N, C, H, W] that may be normalised. No gradient."""
+    if current.is_cuda:
+        from . import gpu_elements
+
+        return gpu_elements.batch_moments(current)
+    return _native.batch_moments(current)
 
 
 def run(
@@ -66,16 +87,16 @@ def run(
     """`dynamics.unroll` without mechanisms, on the fastest backend that can do it.
 
     The membrane of a current in half precision is float32; its spikes may come back in either. `noise` is not yet in the
-    current, and neither is `norm`, which only the compiled kernel can do.
+    current, and neither is `norm`, for which `normalises` was asked.
     """
-    if norm is not None:
-        return native(current, noise=noise, norm=norm, **call)
     if current.is_cuda and triton_works(current.device):
         from . import gpu  # only here: Triton need not be installed
 
         if gpu.takes(current, surrogate=call["surrogate"], leak=leak):
             added = None if noise is None else as_tensor(noise, current, call["steps"])
-            return gpu.gpu(current if added is None else current + added, noise=added, **call)
+            return gpu.gpu(current if added is None or norm else current + added, noise=added, norm=norm, **call)
+    if norm is not None:
+        return native(current, noise=noise, norm=norm, **call)
     if _native.takes(current, surrogate=call["surrogate"], watch=call.get("watch"), leak=leak):
         return native(current, noise=noise, **call)
     precise = current.float() if current.dtype in (torch.bfloat16, torch.float16) else current

@@ -5,6 +5,8 @@ Forward bits equal those of `dynamics.unroll` (a product and a sum are two round
 to rounding. Currents in half precision are computed with in float32. Without a GPU the kernels run in Triton's interpreter
 (TRITON_INTERPRET=1), which is how they are tested. Imported on first use: Triton need not be there.
 
+A normalisation before the neuron goes the same way: I = slope * x + offset, per channel, on x as it is read.
+
 A step is seen as [outer, channels, inner], a program has `ROWS` places in (outer, inner) and `COLUMNS` channels. The backward
 pass makes the membranes again and parks them in `scratch`, which the cache holds, until the sweep back in time reads them.
 """
@@ -22,11 +24,11 @@ from snnguard.neurons.dynamics import Reset
 from snnguard.neurons.surrogate import Slopes, Surrogate
 from snnguard.neurons.watch import Membrane, Watch, delivered
 
+from .gpu_elements import Tiles, merged, normalised
 from .native import SURROGATES
-from .step import dense, moment_slopes, shape
-
-PLACES = 1024
-"""Elements of one program."""
+from .normalisation import Normalisation
+from .packing import mark
+from .step import dense, moment_slopes
 
 
 class _Setting(NamedTuple):
@@ -37,6 +39,7 @@ class _Setting(NamedTuple):
     detach_reset: bool
     surrogate: Surrogate
     watch: Watch
+    norm: Normalisation | None
 
     def constants(self, given: int) -> dict[str, Any]:
         """Arguments that both kernels share and that are compiled in."""
@@ -72,25 +75,35 @@ def gpu(
     surrogate: Slopes,
     watch: Watch | None = None,
     noise: Tensor | None = None,
+    norm: Normalisation | None = None,
 ) -> tuple[Tensor, Membrane | None]:
-    """The same as `dynamics.unroll`, for what `takes` allows. What is watched of half precision comes in float32."""
+    """The same as `dynamics.unroll`, for what `takes` allows. What is watched of half precision comes in float32.
+
+    `noise` [T, N, *F] is in the current already; with `norm`, which comes before it, it is added here.
+    """
     assert isinstance(surrogate, Surrogate)
     watch = watch or Watch()
-    setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch)
-    spikes, mean, var, hinge, potential = _GPU.apply(current, noise, setting)
+    setting = _Setting(steps, decay, threshold, reset, detach_reset, surrogate, watch, norm)
+    weights = (None, None) if norm is None else (norm.weight, norm.bias)
+    spikes, mean, var, hinge, potential = _GPU.apply(current, *weights, noise, setting)
+    mark(spikes)
     return spikes, delivered(watch, spikes, mean, var, hinge, potential)
 
 
 class _GPU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, current: Tensor, noise: Tensor | None, setting: _Setting) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, current: Tensor, weight: Tensor | None, bias: Tensor | None, noise: Tensor | None, setting: _Setting  # noqa: ARG004
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         watch, steps = setting.watch, setting.steps
         spikes = over_time(current, steps)
         current = dense(current, spikes)
-        noise = None if noise is None or not watch else dense(noise, spikes)
+        adds = noise is not None and setting.norm is not None
+        noise = dense(noise, spikes) if noise is not None and (watch or adds) else None
         precise = torch.float64 if current.dtype == torch.float64 else torch.float32
+        affine = [] if setting.norm is None else [values.to(precise).contiguous() for values in setting.norm.affine()]
         potential = torch.empty_like(spikes, dtype=precise) if watch.potential else current.new_zeros(0)
-        tiles = _Tiles.of(spikes[0])
+        tiles = Tiles.of(spikes[0])
         blocks = tiles.grid[0]
         middle, squares = current.new_zeros(2, blocks if watch.moments else 0, steps, tiles.channels, dtype=precise)
         hinges = current.new_zeros(*tiles.grid, steps, len(watch.bands), dtype=precise)
@@ -98,13 +111,14 @@ class _GPU(torch.autograd.Function):
         if spikes.numel():
             with torch.cuda.device_of(current):
                 _forward[tiles.grid](
-                    current, noise if noise is not None else current, spikes, middle, squares, bands, hinges, potential,
-                    tiles.places, tiles.channels, tiles.inner, NOISY=noise is not None, MOMENTS=watch.moments,
+                    current, *(affine or (current, current)), noise if noise is not None else current, spikes, middle,
+                    squares, bands, hinges, potential, tiles.places, tiles.channels, tiles.inner,
+                    AFFINE=bool(affine), NOISY=noise is not None, ADDS=adds, MOMENTS=watch.moments,
                     POTENTIAL=watch.potential, ROWS=tiles.rows, COLUMNS=tiles.columns, **setting.constants(len(current)),
                 )  # fmt: skip
-        mean, var = _merged(middle, squares, tiles) if watch.moments else (middle, squares)
-        ctx.save_for_backward(current, noise, mean)
-        ctx.setting = setting
+        mean, var = merged(middle, squares, tiles) if watch.moments else (middle, squares)
+        ctx.save_for_backward(current, noise, mean, *affine)
+        ctx.setting, ctx.adds = setting, adds
         ctx.set_materialize_grads(False)
         return spikes, mean, var, hinges.sum((0, 1, 2)) / max(spikes.numel(), 1), potential
 
@@ -117,14 +131,14 @@ class _GPU(torch.autograd.Function):
         g_var: Tensor | None,
         g_hinge: Tensor | None,
         g_potential: Tensor | None,
-    ) -> tuple[Tensor, None, None]:
+    ) -> tuple[Tensor | None, ...]:
         setting: _Setting = ctx.setting
-        watch = setting.watch
-        current, noise, mean = ctx.saved_tensors
+        watch, norm = setting.watch, setting.norm
+        current, noise, mean, *affine = ctx.saved_tensors
         out = torch.empty_like(current)
         precise = torch.float64 if current.dtype == torch.float64 else torch.float32
         scratch = over_time(current, setting.steps, dtype=precise)
-        tiles = _Tiles.of(current[0])
+        tiles = Tiles.of(current[0])
         n = max(current[0].numel() // max(tiles.channels, 1), 1)
         moments = watch.moments and (g_mean is not None or g_var is not None)
         slope = constant = weights = mean
@@ -135,45 +149,27 @@ class _GPU(torch.autograd.Function):
         if g_hinge is not None:
             weights = (g_hinge / max(scratch.numel(), 1)).contiguous()
         g_potential = g_potential if watch.potential else None
+        sums = current.new_zeros(2, tiles.grid[0] if norm is not None else 0, tiles.channels, dtype=precise)
+        middle = mean if norm is None else norm.mean.to(precise).contiguous()
+        batch = norm is not None and norm.of_batch
         if scratch.numel():
             with torch.cuda.device_of(current):
                 _backward[tiles.grid](
-                    current, current if noise is None else noise, current if g_spikes is None else dense(g_spikes, scratch),
-                    constant, slope, bands, weights, current if g_potential is None else dense(g_potential, scratch), scratch,
-                    out,
-                    tiles.places, tiles.channels, tiles.inner, NOISY=noise is not None, SPIKES=g_spikes is not None,
+                    current, *(affine or (current, current)), middle, current if noise is None else noise,
+                    current if g_spikes is None else dense(g_spikes, scratch), constant, slope, bands, weights,
+                    current if g_potential is None else dense(g_potential, scratch), scratch, out, sums[0], sums[1],
+                    tiles.places, tiles.channels, tiles.inner, AFFINE=norm is not None, SCALES=not batch,
+                    NOISY=noise is not None, ADDS=ctx.adds, SPIKES=g_spikes is not None,
                     MOMENTS=moments, POTENTIAL=g_potential is not None, ROWS=tiles.rows, COLUMNS=tiles.columns,
                     **(setting.constants(len(current)) | setting.slope() | ({} if hinge else {"BANDS": 0})),
                 )  # fmt: skip
-        return out, None, None
-
-
-class _Tiles(NamedTuple):
-    """How one step is cut into programs."""
-
-    places: int
-    channels: int
-    inner: int
-    rows: int
-    columns: int
-
-    @classmethod
-    def of(cls, step: Tensor) -> "_Tiles":
-        outer, channels, inner = shape(step)
-        columns = 1 if inner > 1 else min(triton.next_power_of_2(max(channels, 1)), 64)
-        return cls(outer * inner, channels, inner, PLACES // columns, columns)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return triton.cdiv(self.places, self.rows), triton.cdiv(self.channels, self.columns)
-
-
-def _merged(middle: Tensor, squares: Tensor, tiles: _Tiles) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance [T, C] from those of the blocks (Chan's formula)."""
-    counts = torch.full((len(middle), 1, 1), float(tiles.rows), dtype=middle.dtype, device=middle.device)
-    counts[-1] = tiles.places - (len(middle) - 1) * tiles.rows
-    mean = (counts * middle).sum(0) / tiles.places
-    return mean, (squares.sum(0) + (counts * (middle - mean).square()).sum(0)) / tiles.places
+        if norm is None:
+            return out, None, None, None, None
+        total, product = sums.double().sum(1)
+        g_weight, g_bias, fixed, linear = norm.gradients(total, product, affine[0], n * len(current))
+        if batch:
+            normalised(current, out, affine[0], middle, fixed.to(precise), linear.to(precise), tiles)
+        return out, g_weight.to(norm.weight.dtype), g_bias.to(norm.bias.dtype), None, None
 
 
 @triton.jit
@@ -206,8 +202,9 @@ def _slope(x, KIND: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr):
 
 @triton.jit
 def _forward(
-    current, noise, spikes, middle, squares, bands, hinges, potential, places, channels, inner,
-    NOISY: tl.constexpr, MOMENTS: tl.constexpr, POTENTIAL: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    current, scale, offset, noise, spikes, middle, squares, bands, hinges, potential, places, channels, inner,
+    AFFINE: tl.constexpr, NOISY: tl.constexpr, ADDS: tl.constexpr, MOMENTS: tl.constexpr, POTENTIAL: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     STEPS: tl.constexpr, GIVEN: tl.constexpr, DECAY: tl.constexpr, THRESHOLD: tl.constexpr, SUBTRACT: tl.constexpr,
     BANDS: tl.constexpr,
 ):  # fmt: skip
@@ -218,23 +215,33 @@ def _forward(
     step = tl.cast(places, tl.int64) * channels
     precise = middle.dtype.element_ty
     count = tl.minimum(places - tl.program_id(0) * ROWS, ROWS).to(precise)
+    by = tl.zeros((1, COLUMNS), precise)
+    off = tl.zeros((1, COLUMNS), precise)
+    if AFFINE:
+        by = tl.load(scale + column, column < channels, other=0.0)
+        off = tl.load(offset + column, column < channels, other=0.0)
     v = tl.zeros((ROWS, COLUMNS), precise)
     for t in range(STEPS):
         u = tl.load(current + at + (t if GIVEN > 1 else 0) * step, inside, other=0.0).to(precise)
+        if AFFINE:  # rounded as if it were stored: the same bits as PyTorch's
+            u = u * by + off
+            u = u.to(current.dtype.element_ty).to(precise)
+        if ADDS:
+            u = u + tl.load(noise + at + t * step, inside, other=0.0).to(precise)
         if t > 0:
             u = u + (v if DECAY == 1 else v * DECAY)
         fired = u >= THRESHOLD
-        tl.store(spikes + at + t * step, fired.to(spikes.dtype.element_ty), inside)
+        tl.store(spikes + at + t * step, tl.where(fired, 1.0, 0.0).to(spikes.dtype.element_ty), inside)
         v = tl.where(fired, u - THRESHOLD if SUBTRACT else 0.0, u)
         q = u - THRESHOLD
         if NOISY:
             q = q - tl.load(noise + at + t * step, inside, other=0.0).to(precise)
         if MOMENTS:
             mean = tl.sum(tl.where(inside, q, 0.0), 0, keep_dims=True) / count
-            off = tl.where(inside, q - mean, 0.0)
+            away = tl.where(inside, q - mean, 0.0)
             to = tl.program_id(0) * STEPS * channels + t * channels + column
             tl.store(middle + to, mean, column < channels)
-            tl.store(squares + to, tl.sum(off * off, 0, keep_dims=True), column < channels)
+            tl.store(squares + to, tl.sum(away * away, 0, keep_dims=True), column < channels)
         for k in tl.static_range(BANDS):
             hinge = tl.where(inside, tl.maximum(tl.load(bands + k) - tl.abs(q), 0.0), 0.0)
             program = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
@@ -245,8 +252,10 @@ def _forward(
 
 @triton.jit
 def _backward(
-    current, noise, grad, constant, slope, bands, weights, grad_potential, scratch, out, places, channels, inner,
-    NOISY: tl.constexpr, SPIKES: tl.constexpr, MOMENTS: tl.constexpr, POTENTIAL: tl.constexpr, ROWS: tl.constexpr,
+    current, scale, offset, centre, noise, grad, constant, slope, bands, weights, grad_potential, scratch, out, sums, products,
+    places, channels, inner,
+    AFFINE: tl.constexpr, SCALES: tl.constexpr, NOISY: tl.constexpr, ADDS: tl.constexpr, SPIKES: tl.constexpr,
+    MOMENTS: tl.constexpr, POTENTIAL: tl.constexpr, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr, STEPS: tl.constexpr, GIVEN: tl.constexpr, DECAY: tl.constexpr, THRESHOLD: tl.constexpr,
     SUBTRACT: tl.constexpr, DETACH: tl.constexpr, KIND: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr,
     BANDS: tl.constexpr,
@@ -257,15 +266,30 @@ def _backward(
     at = (row // inner).to(tl.int64) * channels * inner + column * inner + row % inner
     step = tl.cast(places, tl.int64) * channels
     precise = scratch.dtype.element_ty
+    by = tl.zeros((1, COLUMNS), precise)
+    off = tl.zeros((1, COLUMNS), precise)
+    if AFFINE:
+        by = tl.load(scale + column, column < channels, other=0.0)
+        off = tl.load(offset + column, column < channels, other=0.0)
     v = tl.zeros((ROWS, COLUMNS), precise)
     for t in range(STEPS):
         u = tl.load(current + at + (t if GIVEN > 1 else 0) * step, inside, other=0.0).to(precise)
+        if AFFINE:  # rounded as if it were stored: the same bits as PyTorch's
+            u = u * by + off
+            u = u.to(current.dtype.element_ty).to(precise)
+        if ADDS:
+            u = u + tl.load(noise + at + t * step, inside, other=0.0).to(precise)
         if t > 0:
             u = u + (v if DECAY == 1 else v * DECAY)
         tl.store(scratch + at + t * step, u, inside)
         v = tl.where(u >= THRESHOLD, u - THRESHOLD if SUBTRACT else 0.0, u)
     tl.debug_barrier()  # what is parked is read by the thread that parked it; this makes it so in any layout
     later = tl.zeros((ROWS, COLUMNS), precise)
+    summed = tl.zeros((1, COLUMNS), precise)
+    product = tl.zeros((1, COLUMNS), precise)
+    around = tl.zeros((1, COLUMNS), precise)
+    if AFFINE:
+        around = tl.load(centre + column, column < channels, other=0.0)
     total = tl.zeros((ROWS, COLUMNS), precise)
     for back in range(STEPS):
         t = STEPS - 1 - back
@@ -298,6 +322,20 @@ def _backward(
         if GIVEN == 1:
             total = total + later
         else:
-            tl.store(out + at + t * step, later.to(out.dtype.element_ty), inside)
+            if AFFINE:
+                x = tl.load(current + at + t * step, inside, other=0.0).to(precise) - around
+                summed = summed + tl.sum(tl.where(inside, later, 0.0), 0, keep_dims=True)
+                product = product + tl.sum(tl.where(inside, later * x, 0.0), 0, keep_dims=True)
+            passed = later * by if AFFINE and SCALES else later
+            tl.store(out + at + t * step, passed.to(out.dtype.element_ty), inside)
     if GIVEN == 1:
-        tl.store(out + at, total.to(out.dtype.element_ty), inside)
+        if AFFINE:
+            x = tl.load(current + at, inside, other=0.0).to(precise) - around
+            summed = tl.sum(tl.where(inside, total, 0.0), 0, keep_dims=True)
+            product = tl.sum(tl.where(inside, total * x, 0.0), 0, keep_dims=True)
+        passed = total * by if AFFINE and SCALES else total
+        tl.store(out + at, passed.to(out.dtype.element_ty), inside)
+    if AFFINE:
+        to = tl.program_id(0) * channels + column
+        tl.store(sums + to, summed, column < channels)
+        tl.store(products + to, product, column < channels)

@@ -26,19 +26,19 @@ class _Packed(NamedTuple):
 
 @contextmanager
 def packed_spikes() -> Iterator[None]:
-    """Within the block, graphs keep the spikes of the compiled kernel as bits."""
+    """Within the block, graphs keep the spikes of the compiled kernels as bits."""
     with torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):
         yield
 
 
 def mark(spikes: Tensor) -> None:
-    """Says that a dense tensor that lies in the CPU's memory holds nothing but 0 and 1, as long as nobody writes to it."""
+    """Says that a dense tensor holds nothing but 0 and 1, as long as nobody writes to it."""
     if not spikes.is_inference():  # those have no version, and never a graph
         spikes.holds_spikes = spikes._version  # type: ignore[attr-defined]
 
 
 def holds_spikes(x: Tensor) -> bool:
-    """Whether `x` is known to hold nothing but 0 and 1: spikes of the compiled kernel, all of them, in any shape or order."""
+    """Whether `x` is known to hold nothing but 0 and 1: spikes of a compiled kernel, all of them, in any shape or order."""
     if x.is_inference():
         return False
     whole = x if x._base is None else x._base
@@ -77,6 +77,11 @@ def _unpack(kept: Tensor | _Packed) -> Tensor:
 
 
 def _call(name: str, source: Tensor, target: Tensor, dtype: torch.dtype, size: int) -> None:
+    if source.is_cuda:
+        from . import gpu_elements  # only here: Triton need not be installed
+
+        getattr(gpu_elements, name)(source, target)
+        return
     found = library()
     assert found is not None
     function = getattr(found, f"{name}_{TYPES[dtype]}")
