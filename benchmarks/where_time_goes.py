@@ -14,12 +14,13 @@ from snnguard.bench.speed import action
 from snnguard.evaluation import gather
 
 KINDS = {
-    "convolutions": ("convolution", "conv2d"),
-    "linear layers": ("addmm", "aten::mm", "linear"),
+    "convolutions": ("convolution", "conv2d", "_Convolution"),
+    "linear layers": ("addmm", "aten::mm", "linear", "_Linear"),
     "normalisation": ("batch_norm",),
     "neurons": ("_Native",),
     "spikes to bits and back": ("packing",),
-    "pooling": ("pool",),
+    "pooling": ("pool", "Pool"),
+    "merges of residuals": ("_Combined", "bmm", "addcmul"),
     "optimiser": ("Optimizer", "_foreach", "aten::add_", "aten::mul_"),
 }
 """Parts of the names of the operations of each kind; the first that fits counts."""

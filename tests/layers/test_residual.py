@@ -1,5 +1,6 @@
 """Merges of skip and branch."""
 
+import pytest
 import torch
 
 from snnguard.layers import ConvexCombination, Sum, merge
@@ -21,6 +22,27 @@ def test_convex_combination() -> None:
     module(skip, branch).sum().backward()
     assert module.c.grad is not None
     assert module.c.grad.tolist() == [3.0, 30.0]
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 6, 7), (2, 3, 4), (5,), (0, 2, 3), (1, 1, 1, 1, 1)])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_its_gradients_are_those_of_the_formula(shape: tuple[int, ...], last: bool, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    skip, branch, weights = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(3))
+    if last and len(shape) == 5:
+        skip = skip.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2])
+    module = ConvexCombination().to(torch.float64 if dtype == torch.float64 else torch.float32)
+    with torch.no_grad():
+        module.c.copy_(torch.tensor([0.3, 0.9]))
+    found = []
+    for merged in (module, lambda skip, branch: module.c[0] * skip + module.c[1] * branch):
+        leaves = [part.clone(memory_format=torch.preserve_format).requires_grad_() for part in (skip, branch)]
+        out = merged(*leaves)
+        found.append([out, *torch.autograd.grad((out * weights).sum(), [*leaves, module.c])])
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_by_name() -> None:

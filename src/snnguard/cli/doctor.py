@@ -11,6 +11,7 @@ from rich.table import Table
 from snnguard import rng
 from snnguard.cache import folder
 from snnguard.compiled import find_compiler
+from snnguard.layers import matrix
 from snnguard.neurons import Watch, unroll
 from snnguard.neurons.kernels import run, triton_works
 from snnguard.neurons.kernels.build import library
@@ -33,6 +34,7 @@ def doctor() -> None:
     table.add_row("device", torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type} ({platform.machine()})")
     table.add_row("threads", f"{torch.get_num_threads()} (OMP_NUM_THREADS sets them)")
     table.add_row("neuron kernel", kernel_name(device))
+    table.add_row("matrix units", "used for convolutions in float32" if matrix.library() else "none that can be used")
     verdict = check_kernel(device)
     table.add_row("kernel against reference", verdict)
     console.print(table)

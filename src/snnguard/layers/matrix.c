@@ -51,12 +51,14 @@ static void *room(int64_t bytes) { return aligned_alloc(64, (size_t)(up(most(byt
 /* Whether this processor has matrix units and the system lets us use them. */
 int matrix_works(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
 
+/* GCC's header does not say of what reads tiles and their configuration that it reads memory: what is to be read has to be there. */
+static inline void settle(void) { __asm__ volatile("" ::: "memory"); }
+
 static void configure(void) {
-    struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } c;
-    memset(&c, 0, sizeof c);
-    c.palette = 1;
-    for (int i = 0; i < 8; i++) c.bytes[i] = 64, c.rows[i] = 16;
-    _tile_loadconfig(&c);
+    static const struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } every_tile_whole =
+        {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    settle();
+    _tile_loadconfig(&every_tile_whole);
 }
 
 /* The next piece of x, as float32 whose last 16 bits are 0; x keeps the rest. */
@@ -121,24 +123,45 @@ int matrix_single(const float *x, int64_t count, int64_t threads) {
     return single;
 }
 
-/* The source with its zeros around it, and between its pixels where a stride is undone: then the row of the source that a row of
- * the result needs at a tap is the one that it needs at the first tap, and so many further. */
+/* What is worked on at once: a whole product, or, where a stride is undone, the rows of one phase: of all rows every `stride`th in
+ * both directions, and of all taps every `stride`th too, since only these meet a pixel of the source. */
 typedef struct {
-    int64_t step, apart;         /* pixels from one row to the next; from one pixel that is there to the next */
-    int64_t above, before;       /* lines and pixels of zeros */
-    int64_t lines, line;         /* of an image: its lines, and the pixels in one */
+    int64_t high, wide, step;              /* rows of an image; pixels of the source from one row to the next */
+    int64_t taps_high, taps_wide;
+    int64_t above, before;                 /* lines and pixels of zeros around the source, so that each tap is so many pixels further */
+    int64_t lines, line;                   /* of the source with its zeros: lines of an image, and the pixels in one */
+    int64_t first_row, first_column, apart; /* rows in the result: where the first is, and how far from one to the next */
+    int64_t first_high, first_wide;        /* taps in the weights, likewise */
 } View;
 
-static View view(const Product *s) {
-    View v = {s->stride, 1, s->padding, s->padding, 0, 0};
-    if (s->backward) v.step = 1, v.apart = s->stride, v.above = s->taps_high - 1 - s->padding, v.before = s->taps_wide - 1 - s->padding;
-    v.lines = (s->rows_height - 1) * v.step + s->taps_high, v.line = (s->rows_width - 1) * v.step + s->taps_wide;
+static View view_of(const Product *s, int64_t phase_high, int64_t phase_wide) {
+    View v = {s->rows_height, s->rows_width, s->stride, s->taps_high, s->taps_wide, s->padding, s->padding, 0, 0, 0, 0, 1, 0, 0};
+    if (s->backward) {
+        v.step = 1, v.apart = s->stride, v.first_row = phase_high, v.first_column = phase_wide;
+        v.high = up(s->rows_height - phase_high, s->stride), v.wide = up(s->rows_width - phase_wide, s->stride);
+        v.first_high = (phase_high + s->padding) % s->stride, v.first_wide = (phase_wide + s->padding) % s->stride;
+        v.taps_high = up(most(s->taps_high - v.first_high, 0), s->stride), v.taps_wide = up(most(s->taps_wide - v.first_wide, 0), s->stride);
+        v.above = v.taps_high - 1 - (phase_high + s->padding) / s->stride, v.before = v.taps_wide - 1 - (phase_wide + s->padding) / s->stride;
+    }
+    v.lines = (v.high - 1) * v.step + v.taps_high, v.line = (v.wide - 1) * v.step + v.taps_wide;
     return v;
 }
 
-static int64_t tap_offset(const Product *s, View v, int64_t tap) {
-    const int64_t down = tap / s->taps_wide, along = tap % s->taps_wide;
-    return s->backward ? (s->taps_high - 1 - down) * v.line + s->taps_wide - 1 - along : down * v.line + along;
+static int64_t tap_offset(const Product *s, const View *v, int64_t tap) {
+    const int64_t down = tap / v->taps_wide, along = tap % v->taps_wide;
+    return s->backward ? (v->taps_high - 1 - down) * v->line + v->taps_wide - 1 - along : down * v->line + along;
+}
+
+/* The tap in the weights. */
+static int64_t tap_in_weights(const Product *s, const View *v, int64_t tap) {
+    return (v->first_high + tap / v->taps_wide * v->apart) * s->taps_wide + v->first_wide + tap % v->taps_wide * v->apart;
+}
+
+/* The row in the result. */
+static int64_t row_in_result(const Product *s, const View *v, int64_t m) {
+    if (v->apart == 1) return m;
+    const int64_t y = m / v->wide % v->high, x = m % v->wide, image = m / v->wide / v->high;
+    return (image * s->rows_height + v->first_row + y * v->apart) * s->rows_width + v->first_column + x * v->apart;
 }
 
 /* Some lines of the view at some channels, as pieces: [pieces][lines * pixels][row]. */
@@ -147,45 +170,33 @@ typedef struct {
     half *at;
 } Strip;
 
-static int64_t line_of(const Product *s, View v, int64_t m) {
-    const int64_t y = m / s->rows_width;
-    return y / s->rows_height * v.lines + y % s->rows_height * v.step;
+static int64_t line_of(const View *v, int64_t m) {
+    const int64_t y = m / v->wide;
+    return y / v->high * v->lines + y % v->high * v->step;
 }
 
 /* Of the lines that `count` rows of the result from `first` on need, at `steps` x 32 channels, in memory that is given. A pixel's
  * channels start at odd multiples of 64 bytes from one another, so that the pixels of a tile do not get in each other's way. */
-static Strip strip_of(const Product *s, View v, int64_t first, int64_t count, int64_t steps, half *at) {
-    Strip strip = {line_of(s, v, first), 0, (steps | 1) * 32, 0, at};
-    strip.lines = line_of(s, v, first + count - 1) + s->taps_high - strip.first;
-    strip.plane = strip.lines * v.line * strip.row;
+static Strip strip_of(const View *v, int64_t first, int64_t count, int64_t steps, half *at) {
+    Strip strip = {line_of(v, first), 0, (steps | 1) * 32, 0, at};
+    strip.lines = line_of(v, first + count - 1) + v->taps_high - strip.first;
+    strip.plane = strip.lines * v->line * strip.row;
     return strip;
 }
 
 /* The bytes of the largest strip for `count` rows, wherever they are. */
-static int64_t strip_bytes(const Product *s, View v, int64_t count, int64_t steps) {
-    const int64_t whole = count / s->rows_width + 2, images = whole / s->rows_height + 2;
-    return (whole * v.step + images * (v.lines + s->taps_high)) * v.line * (steps | 1) * 64 * s->pieces;
+static int64_t strip_bytes(const Product *s, const View *v, int64_t count, int64_t steps) {
+    const int64_t whole = up(count, v->wide) + 1, images = up(whole, v->high) + 1; /* that so many rows can touch */
+    return least(whole * v->step + images * (v->lines + v->taps_high), s->images * v->lines) * v->line * (steps | 1) * 64 * s->pieces;
 }
 
-/* The pixels of the source that lie at `at` of a view, if any does. */
-static inline int there(int64_t *at, int64_t before, int64_t apart, int64_t size) {
-    *at -= before;
-    if (apart > 1) { /* a division takes longer than all the rest */
-        if (*at < 0 || *at % apart) return 0;
-        *at /= apart;
-    }
-    return *at >= 0 && *at < size;
-}
-
-static void lay_strip(const Product *s, View v, Strip strip, const float *x, int64_t channel, int64_t steps) {
+static void lay_strip(const Product *s, const View *v, Strip strip, const float *x, int64_t channel, int64_t steps) {
     for (int64_t i = 0; i < strip.lines; i++) {
-        const int64_t image = (strip.first + i) / v.lines;
-        int64_t y = (strip.first + i) % v.lines;
-        const int inside = there(&y, v.above, v.apart, s->height);
-        for (int64_t j = 0; j < v.line; j++) {
-            int64_t z = j;
-            half *to = strip.at + (i * v.line + j) * strip.row;
-            if (!inside || !there(&z, v.before, v.apart, s->width)) {
+        const int64_t image = (strip.first + i) / v->lines, y = (strip.first + i) % v->lines - v->above;
+        for (int64_t j = 0; j < v->line; j++) {
+            const int64_t z = j - v->before;
+            half *to = strip.at + (i * v->line + j) * strip.row;
+            if (y < 0 || y >= s->height || z < 0 || z >= s->width) {
                 for (int64_t p = 0; p < s->pieces; p++) memset(to + p * strip.plane, 0, (size_t)steps * 64);
                 continue;
             }
@@ -202,13 +213,13 @@ static void lay_strip(const Product *s, View v, Strip strip, const float *x, int
 
 /* The pixel of a strip that each of `count` rows of the result from `first` on needs at the first tap. Behind the last row that
  * there is, the last again. */
-static void places(const Product *s, View v, Strip strip, int64_t first, int64_t count, int32_t *out) {
-    int64_t x = first % s->rows_width, y = first / s->rows_width % s->rows_height, image = first / s->rows_width / s->rows_height;
+static void places(const Product *s, const View *v, Strip strip, int64_t first, int64_t count, int32_t *out) {
+    int64_t x = first % v->wide, y = first / v->wide % v->high, image = first / v->wide / v->high;
     for (int64_t i = 0; i < count; i++) {
-        out[i] = (int32_t)((image * v.lines + y * v.step - strip.first) * v.line + x * v.step);
-        if (first + i + 1 >= s->images * s->rows_height * s->rows_width) continue;
-        if (++x == s->rows_width) x = 0, y++;
-        if (y == s->rows_height) y = 0, image++;
+        out[i] = (int32_t)((image * v->lines + y * v->step - strip.first) * v->line + x * v->step);
+        if (first + i + 1 >= s->images * v->high * v->wide) continue;
+        if (++x == v->wide) x = 0, y++;
+        if (y == v->high) y = 0, image++;
     }
 }
 
@@ -238,6 +249,7 @@ typedef struct {
     _tile_dpbf16ps(3, 5, 7);
 
 static inline __attribute__((always_inline)) void tiles(Left left, int lefts, const half *right, int64_t next_right, int rights, int64_t steps, float *out, int fresh) {
+    settle();
     if (fresh) {
         _tile_zero(0);
         _tile_zero(1);
@@ -272,15 +284,14 @@ static void multiply(Left left, int64_t lefts, const half *right, int64_t next_r
     else tiles(left, 1, right, next_right, 1, steps, out, fresh);
 }
 
-/* `rows` x `columns` of a result, at most 32 x 32, from its tiles to where they belong: set, or added to what is there. */
-static void deliver(const float *block, const float *start, float *out, int64_t stride, int64_t rows, int64_t columns, int add) {
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c += 16) {
-            __m512 x = _mm512_load_ps(block + r / 16 * 512 + c * 16 + r % 16 * 16);
-            if (start) x = _mm512_add_ps(x, _mm512_loadu_ps(start + c));
-            if (add) x = _mm512_add_ps(x, _mm512_loadu_ps(out + r * stride + c));
-            _mm512_storeu_ps(out + r * stride + c, x);
-        }
+/* A row of tiles, at most 32 columns, to where it belongs: set, or added to what is there. */
+static inline void deliver(const float *block, int64_t row, const float *start, float *out, int64_t columns, int add) {
+    for (int64_t c = 0; c < columns; c += 16) {
+        __m512 x = _mm512_load_ps(block + row / 16 * 512 + c * 16 + row % 16 * 16);
+        if (start) x = _mm512_add_ps(x, _mm512_loadu_ps(start + c));
+        if (add) x = _mm512_add_ps(x, _mm512_loadu_ps(out + c));
+        _mm512_storeu_ps(out + c, x);
+    }
 }
 
 /* Left tiles [pairs of tiles][2][steps][pieces]: `count` pixels of a strip at all taps. `step` says where their steps lie in it. */
@@ -294,10 +305,10 @@ static void lay_left(const Product *s, Strip strip, const int32_t *place, int64_
 }
 
 /* Whether the 16 rows of each tile are as far from one another as the first two can be, so that tiles can be read from the strip. */
-static int regular(View v, const int32_t *place, int64_t count) {
+static int regular(const View *v, const int32_t *place, int64_t count) {
     for (int64_t r = 0; r < count; r += 16)
         for (int64_t i = 1; i < 16; i++)
-            if (place[r + i] - place[r] != i * v.step) return 0;
+            if (place[r + i] - place[r] != i * v->step) return 0;
     return 1;
 }
 
@@ -324,18 +335,18 @@ static void lay_weights(const Product *s, const float *w, int64_t n, int64_t tap
 }
 
 /* A product goes by groups of channels: so many steps of 32, fewer in the last, at all taps. */
-static int64_t group_steps(const Product *s) {
-    return most(1, least(up(s->channels, 32), (s->pieces == 3 ? DEPTH / 2 : DEPTH) / (s->taps_high * s->taps_wide)));
+static int64_t group_steps(const Product *s, const View *v) {
+    return most(1, least(up(s->channels, 32), (s->pieces == 3 ? DEPTH / 2 : DEPTH) / (v->taps_high * v->taps_wide)));
 }
 
 /* Steps of a panel: what stays in the first cache beside what is read with it. */
 static int64_t panel_steps(const Product *s) { return s->pieces == 3 ? 4 : STEPS; }
 
 /* A panel: right tiles [2][steps][pieces] for 32 columns from n on, from step `first` on of a group of `wide` steps a tap. */
-static void lay_panel(const Product *s, const float *w, int64_t n, int64_t group, int64_t wide, int64_t first, int64_t steps, half *out) {
+static void lay_panel(const Product *s, const View *v, const float *w, int64_t n, int64_t group, int64_t wide, int64_t first, int64_t steps, half *out) {
     for (int64_t j = 0; j < 2; j++)
         for (int64_t k = first; k < first + steps; k++, out += s->weight_pieces * TILE)
-            lay_weights(s, w, n + 16 * j, k / wide, (group + k % wide) * 32, out);
+            lay_weights(s, w, n + 16 * j, tap_in_weights(s, v, k / wide), (group + k % wide) * 32, out);
 }
 
 typedef struct { /* what one thread works in */
@@ -345,15 +356,14 @@ typedef struct { /* what one thread works in */
     int64_t *step;
 } Bench;
 
-/* Rows first..first+count of the result, columns from..to. `laid` are all panels, or NULL: then they are made on the way. */
-static void some_rows(const Product *s, const float *x, const float *w, const half *laid, const float *start, float *out, int64_t first,
+/* Rows first..first+count of a view, columns from..to. `laid` are all panels, or NULL: then they are made on the way. */
+static void some_rows(const Product *s, const View *v, const float *x, const float *w, const half *laid, const float *start, float *out, int64_t first,
                       int64_t count, int64_t from, int64_t to, Bench b) {
-    const View v = view(s);
-    const int64_t each = up(s->channels, 32), taps = s->taps_high * s->taps_wide, lefts = s->pieces, rights = s->weight_pieces;
+    const int64_t each = up(s->channels, 32), taps = v->taps_high * v->taps_wide, lefts = s->pieces, rights = s->weight_pieces;
     const int64_t tall = up(count, 32), pairs = up(to - from, 32), all = up(s->columns, 32);
-    for (int64_t group = 0; group < each; group += group_steps(s)) {
-        const int64_t wide = least(group_steps(s), each - group), deep = taps * wide, panels = up(deep, panel_steps(s));
-        const Strip strip = strip_of(s, v, first, count, wide, b.strip);
+    for (int64_t group = 0; group < each; group += group_steps(s, v)) {
+        const int64_t wide = least(group_steps(s, v), each - group), deep = taps * wide, panels = up(deep, panel_steps(s));
+        const Strip strip = strip_of(v, first, count, wide, b.strip);
         lay_strip(s, v, strip, x, group * 32, wide);
         places(s, v, strip, first, tall * 32, b.place);
         for (int64_t k = 0; k < deep; k++) b.step[k] = tap_offset(s, v, k / wide) * strip.row + k % wide * 32;
@@ -368,27 +378,28 @@ static void some_rows(const Product *s, const float *x, const float *w, const ha
             const int64_t steps = least(panel_steps(s), deep - k);
             const half *panel = b.right;
             if (laid) panel = laid + (taps * group * all + (from / 32 + n) * deep + k) * 2 * rights * TILE;
-            else lay_panel(s, w, from + n * 32, group, wide, k, steps, b.right);
+            else lay_panel(s, v, w, from + n * 32, group, wide, k, steps, b.right);
             for (int64_t r = 0; r < tall; r++) {
                 Left left = {b.left + 2 * r * deep * lefts * TILE, b.left + (2 * r + 1) * deep * lefts * TILE, 64, TILE, b.step + k};
                 if (direct) {
                     left.upper = strip.at + b.place[32 * r] * strip.row, left.lower = strip.at + b.place[32 * r + 16] * strip.row;
-                    left.bytes = v.step * strip.row * 2, left.piece = strip.plane;
+                    left.bytes = v->step * strip.row * 2, left.piece = strip.plane;
                 }
                 multiply(left, lefts, panel, steps * rights * TILE, rights, steps, b.blocks + (n * tall + r) * BLOCK, group + k == 0);
             }
         }
     }
-    for (int64_t n = 0; n < pairs; n++)
-        for (int64_t r = 0; r < tall; r++)
-            deliver(b.blocks + (n * tall + r) * BLOCK, start ? start + from + n * 32 : NULL, out + (first + 32 * r) * s->columns + from + n * 32,
-                    s->columns, least(32, count - 32 * r), least(32, to - from - n * 32), 0);
+    for (int64_t r = 0; r < count; r++) {
+        float *row = out + row_in_result(s, v, first + r) * s->columns + from;
+        for (int64_t n = 0; n < pairs; n++)
+            deliver(b.blocks + (n * tall + r / 32) * BLOCK, r % 32, start ? start + from + n * 32 : NULL, row + n * 32, least(32, to - from - n * 32), 0);
+    }
 }
 
-/* x [source rows, channels]; w as in lay_weights; start [columns] or NULL; out [rows, columns]. Returns 1 without memory. */
-int matrix_product(const Product *s, const float *x, const float *w, const float *start, float *out) {
-    const int64_t rows = s->images * s->rows_height * s->rows_width, pairs = up(s->columns, 32), each = up(s->channels, 32);
-    const int64_t taps = s->taps_high * s->taps_wide, wide = group_steps(s), pace = panel_steps(s), rights = s->weight_pieces;
+/* The rows of one view. Returns 1 without memory. */
+static int product_of(const Product *s, const View *v, const float *x, const float *w, const float *start, float *out) {
+    const int64_t rows = s->images * v->high * v->wide, pairs = up(s->columns, 32), each = up(s->channels, 32);
+    const int64_t taps = v->taps_high * v->taps_wide, wide = group_steps(s, v), pace = panel_steps(s), rights = s->weight_pieces;
     const int64_t share = up(up(rows, s->threads), 32) * 32, block = share < 128 ? least(up(rows, 32) * 32, 128) : least(ROWS, share), blocks = up(rows, block);
     const int64_t parts = blocks >= s->threads ? 1 : least(pairs, up(s->threads, blocks)), broad = up(pairs, parts) * 32;
     half *laid = blocks > 1 ? room(taps * each * pairs * 2 * rights * TILE * 2) : NULL;
@@ -397,7 +408,7 @@ int matrix_product(const Product *s, const float *x, const float *w, const float
     {
         configure();
         Bench b;
-        b.strip = room(strip_bytes(s, view(s), block, wide)), b.left = room(block * taps * wide * 64 * s->pieces);
+        b.strip = room(strip_bytes(s, v, block, wide)), b.left = room(block * taps * wide * 64 * s->pieces);
         b.right = room(2 * pace * rights * TILE * 2), b.blocks = room(block * broad * 4), b.place = room(block * 4), b.step = room(taps * wide * 8);
         if (!b.strip || !b.left || !b.right || !b.blocks || !b.place || !b.step) {
 #pragma omp atomic write
@@ -409,7 +420,7 @@ int matrix_product(const Product *s, const float *x, const float *w, const float
                 const int64_t group = i / pairs * wide, some = least(wide, each - group);
                 half *to = laid + (taps * group * pairs + i % pairs * taps * some) * 2 * rights * TILE;
                 for (int64_t k = 0; k < taps * some; k += pace)
-                    lay_panel(s, w, i % pairs * 32, group, some, k, least(pace, taps * some - k), to + k * 2 * rights * TILE);
+                    lay_panel(s, v, w, i % pairs * 32, group, some, k, least(pace, taps * some - k), to + k * 2 * rights * TILE);
             }
 #pragma omp barrier
         int stop;
@@ -419,12 +430,26 @@ int matrix_product(const Product *s, const float *x, const float *w, const float
 #pragma omp for schedule(dynamic)
             for (int64_t i = 0; i < blocks * parts; i++) {
                 const int64_t first = i / parts * block, from = i % parts * broad;
-                if (from < s->columns) some_rows(s, x, w, laid, start, out, first, least(block, rows - first), from, least(s->columns, from + broad), b);
+                if (from < s->columns) some_rows(s, v, x, w, laid, start, out, first, least(block, rows - first), from, least(s->columns, from + broad), b);
             }
         free(b.strip), free(b.left), free(b.right), free(b.blocks), free(b.place), free(b.step);
         _tile_release();
     }
     free(laid);
+    return failed;
+}
+
+/* x [source rows, channels]; w as in lay_weights; start [columns] or NULL; out [rows, columns]. Returns 1 without memory. */
+int matrix_product(const Product *s, const float *x, const float *w, const float *start, float *out) {
+    const int64_t phases = s->backward ? s->stride : 1;
+    int failed = 0;
+    for (int64_t i = 0; i < phases * phases && !failed; i++) {
+        const View v = view_of(s, i / phases, i % phases);
+        if (v.high <= 0 || v.wide <= 0) continue; /* images smaller than the stride */
+        if (v.taps_high > 0 && v.taps_wide > 0) failed = product_of(s, &v, x, w, start, out);
+        else /* pixels that no window has */
+            for (int64_t m = 0; m < s->images * v.high * v.wide; m++) memset(out + row_in_result(s, &v, m) * s->columns, 0, (size_t)s->columns * 4);
+    }
     return failed;
 }
 
@@ -467,12 +492,11 @@ typedef struct {
 } Part;
 
 /* blocks [pairs of columns][blocks of channels][taps] = the gradient from 32 * steps rows, of which `turned` are the left tiles. */
-static void some_columns(const Product *s, const float *x, const half *turned, Part part, int64_t first, int64_t steps, Bench b) {
-    const View v = view(s);
+static void some_columns(const Product *s, const View *v, const float *x, const half *turned, Part part, int64_t first, int64_t steps, Bench b) {
     const int64_t rows = s->images * s->rows_height * s->rows_width, tall = up(s->columns, 32), lefts = s->weight_pieces, rights = s->pieces;
     for (int64_t done = 0; done < steps; done += 3 * STEPS) {
         const int64_t those = least(3 * STEPS, steps - done), from = first + done * 32;
-        const Strip strip = strip_of(s, v, from, least(those * 32, rows - from), 1, b.strip);
+        const Strip strip = strip_of(v, from, least(those * 32, rows - from), 1, b.strip);
         places(s, v, strip, from, those * 32, b.place);
         for (int64_t c = 0; c < part.channels; c++) {
             lay_strip(s, v, strip, x, (part.channel + c) * 32, 1);
@@ -495,6 +519,7 @@ static void some_columns(const Product *s, const float *x, const half *turned, P
 int matrix_weight_gradient(const Product *s, const float *x, const float *g, float *out) {
     const int64_t rows = s->images * s->rows_height * s->rows_width, steps = up(rows, 32), taps = s->taps_high * s->taps_wide, each = up(s->channels, 32);
     const int64_t lefts = s->weight_pieces, rights = s->pieces, tall = up(s->columns, 32);
+    const View v = view_of(s, 0, 0);
     const int64_t kept = least(TURNED, most(TURNED / 16, 2 * s->columns * taps * s->channels * 4));
     const int64_t chunk = least(steps, up(kept / (tall * 2 * lefts * TILE * 2), 3 * STEPS) * 3 * STEPS);
     int64_t deep = most(1, least(each, WIDTH / s->taps_wide));
@@ -506,7 +531,7 @@ int matrix_weight_gradient(const Product *s, const float *x, const float *g, flo
     {
         configure();
         Bench b;
-        b.right = room(s->taps_wide * deep * 2 * 3 * STEPS * rights * TILE * 2), b.strip = room(strip_bytes(s, view(s), 3 * STEPS * 32, 1));
+        b.right = room(s->taps_wide * deep * 2 * 3 * STEPS * rights * TILE * 2), b.strip = room(strip_bytes(s, &v, 3 * STEPS * 32, 1));
         b.blocks = room(tall * s->taps_wide * deep * BLOCK * 4), b.place = room(3 * STEPS * 32 * 4), b.step = room(STEPS * 8);
         if (!b.right || !b.strip || !b.blocks || !b.place || !b.step) {
 #pragma omp atomic write
@@ -528,11 +553,11 @@ int matrix_weight_gradient(const Product *s, const float *x, const float *g, flo
             for (int64_t u = 0; u < units; u++) {
                 Part part = {u % s->taps_high * s->taps_wide, s->taps_wide, u / s->taps_high * deep, 0};
                 part.channels = least(deep, each - part.channel);
-                some_columns(s, x, turned, part, done * 32, now, b);
+                some_columns(s, &v, x, turned, part, done * 32, now, b);
                 for (int64_t i = 0; i < tall * part.channels * part.taps; i++) {
                     const int64_t n = i / part.taps / part.channels * 32, c = (part.channel + i / part.taps % part.channels) * 32;
-                    deliver(b.blocks + i * BLOCK, NULL, out + (n * taps + part.tap + i % part.taps) * s->channels + c, taps * s->channels,
-                            least(32, s->columns - n), least(32, s->channels - c), done > 0);
+                    for (int64_t r = 0; r < least(32, s->columns - n); r++)
+                        deliver(b.blocks + i * BLOCK, r, NULL, out + ((n + r) * taps + part.tap + i % part.taps) * s->channels + c, least(32, s->channels - c), done > 0);
                 }
             }
         }
