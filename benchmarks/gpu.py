@@ -23,7 +23,8 @@ from snnguard import bench, recipes, rng
 from snnguard.bench import Case
 from snnguard.data import load
 from snnguard.evaluation import gather
-from snnguard.neurons import Surrogate, Watch, native, unroll
+from snnguard.layers import TDBN, OverTime, fire
+from snnguard.neurons import LIF, Surrogate, Watch, native, packed_spikes, unroll
 from snnguard.training.fit import Loop, one_device
 
 RECIPES = ("undefended", "mpd-sgr", "tgo", "at-mpd-sgr")
@@ -53,6 +54,39 @@ def kernels(device: str) -> dict[str, Any]:
                     gap = float((one - other).abs().max() / one.abs().max().clamp_min(1e-9))
                     worst[name] = max(worst[name], gap if math.isfinite(gap) else math.inf)
     return {"cases": cases, "largest relative difference": worst, "kernel": kernel.__name__}
+
+
+def around(device: str) -> dict[str, Any]:
+    """A normalisation and the neuron behind it, by the kernel and by PyTorch's operations before the reference loop: the share
+    of gradients that differ by more than a thousandth of the largest (a current at the very threshold may fire in one of the
+    two alone). And whether spikes come back from bits.
+    """
+    differing, cases = 0.0, 0
+    for last in (False, True):
+        for training in (False, True):
+            with rng.scope(cases):
+                x, weights = torch.randn(4, 6, 70, 9, 9) * 2 + 0.3, torch.randn(4, 6, 70, 9, 9)
+            if last:
+                x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 6))
+            found = []
+            for joined in (True, False):
+                norm, neuron = TDBN(70).to(device).train(training), LIF().build(steps=4)
+                leaf = x.to(device).clone(memory_format=torch.preserve_format).requires_grad_()
+                if joined:
+                    spikes = fire(OverTime(norm), neuron, leaf)
+                else:
+                    constants = neuron.settings.constants()
+                    spikes = unroll(OverTime(norm)(leaf), steps=4, surrogate=neuron.settings.surrogate, **constants)[0]
+                found.append(torch.autograd.grad((spikes * weights.to(device)).sum(), [leaf, norm.weight, norm.bias]))
+            for one, other in zip(*found, strict=True):
+                gap = (one - other).abs() > 1e-3 * other.abs().max()
+                differing = max(differing, float(gap.float().mean()))
+            cases += 1
+    spikes, back = LIF().build(steps=4)(x.to(device)), torch.ones(1, device=device, requires_grad=True)
+    with packed_spikes():
+        (spikes * back * weights.to(device)).sum().backward()
+    same = torch.allclose(back.grad, (spikes * weights.to(device)).sum()[None], rtol=1e-4)
+    return {"cases": cases, "share of gradients that differ": differing, "spikes come back from bits": same}
 
 
 def run(backend: Callable[..., Any], current: torch.Tensor, options: dict[str, Any]) -> tuple[torch.Tensor, ...]:
@@ -147,6 +181,7 @@ def main() -> None:
         (given.out / "gpu.json").write_text(json.dumps(kept, indent=1) + "\n")
 
     part("kernels", lambda: kernels(device))
+    part("around the loop", lambda: around(device))
     part("speed", lambda: speed(device, given.tiny))
     names = given.networks.split(",")
     for index, name in enumerate(names):

@@ -17,6 +17,7 @@ def test_it_checks_measures_trains_and_judges(tmp_path: Path, monkeypatch: pytes
     differences = kept["kernels"]["largest relative difference"]
     assert differences["spikes that differ"] == 0
     assert max(differences.values()) < 1e-5
+    assert kept["around the loop"] == {"cases": 4, "share of gradients that differ": 0.0, "spikes come back from bits": True}
     assert {row["contestant"] for row in kept["speed"]} >= {"floor", "snnguard", "loop"}
     assert kept["trained mpd-sgr"]["epochs"] == 1
     assert (tmp_path / "out" / "digits-mpd-sgr.json").exists()

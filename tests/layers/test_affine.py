@@ -224,6 +224,26 @@ def test_wrong_shapes_raise_as_in_pytorch() -> None:
     assert Conv2d(32, 32, 3)(torch.zeros(32, 8, 8)).shape == (32, 6, 6)
 
 
+@pytest.mark.parametrize("make", [lambda: Conv2d(32, 32, 3, padding=1), lambda: Linear(1024, 1024)])
+def test_what_comes_out_may_be_written_to(make: type) -> None:
+    layer = make()
+    x = spikes(0, 4, 32, 8, 8) if isinstance(layer, nn.Conv2d) else spikes(0, 4, 1024)
+    expected = layer(x) * 2
+    out = layer(x)
+    out *= 2
+    assert torch.equal(out, expected)
+    out.sum().backward()
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+def test_parts_may_be_frozen(frozen: str) -> None:
+    layer, x = Conv2d(32, 32, 3, padding=1), spikes(0, 4, 32, 8, 8)
+    getattr(layer, frozen).requires_grad_(False)
+    layer(x).square().sum().backward()
+    assert [parameter.grad is None for parameter in (layer.weight, layer.bias)] == [frozen == "weight", frozen == "bias"]
+
+
 def test_states_are_pytorchs() -> None:
     layer = Conv2d(32, 48, 3)
     assert list(layer.state_dict()) == ["weight", "bias"]

@@ -67,8 +67,13 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, windows: Windows, 
         for size, taps in zip(x.shape[2:], weight.shape[2:], strict=True)
     )
     out = _images(x, weight.shape[0], height, width)
-    _call("matrix_product", _product(x, out, weight, windows, pieces=pieces_of_x), x, weight, bias, out)
+    convolve(x, weight, bias, windows, pieces_of_x, out)
     return out
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, windows: Windows, pieces_of_x: int, out: Tensor) -> None:
+    """The same, written to `out`."""
+    _call("matrix_product", _product(x, out, weight, windows, pieces=pieces_of_x), x, weight, bias, out)
 
 
 def input_gradient(gradient: Tensor, weight: Tensor, like: Tensor, windows: Windows) -> Tensor:
@@ -88,15 +93,16 @@ def weight_gradient(gradient: Tensor, x: Tensor, like: Tensor, windows: Windows,
 
 def _images(x: Tensor, channels: int, height: int, width: int) -> Tensor:
     """As many images as there are in `x`, of another size, channels last in memory."""
-    return x.new_empty(len(x), height, width, channels).permute(0, 3, 1, 2)
+    # Not a view: those that come out of a function of autograd may not be written to.
+    size = (len(x), channels, height, width)
+    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _product(
     x: Tensor, out: Tensor, weight: Tensor, windows: Windows, *, pieces: int = 3, backward: bool = False
 ) -> Product:  # fmt: skip
-    channels, columns = (x.shape[1], out.shape[1])
     return Product(
-        len(x), *x.shape[2:], *out.shape[2:], *weight.shape[2:], *windows, backward, channels, columns, pieces, 3,
+        len(x), *x.shape[2:], *out.shape[2:], *weight.shape[2:], *windows, backward, x.shape[1], out.shape[1], pieces, 3,
         torch.get_num_threads(),
     )  # fmt: skip
 
