@@ -14,6 +14,7 @@ from torch.nn import functional
 from snnguard import networks
 from snnguard.layers import Conv2d, Linear, matrix
 from snnguard.neurons import LIF
+from snnguard.neurons.kernels.packing import _pack
 
 needs_units = pytest.mark.skipif(matrix.library() is None, reason="no matrix units here")
 
@@ -129,10 +130,11 @@ def test_whole_numbers_are_added_without_error() -> None:
 
 @needs_units
 @pytest.mark.parametrize("last", [False, True])
-def test_an_image_does_not_depend_on_its_batch_nor_on_the_threads(last: bool) -> None:
-    layer = Conv2d(64, 96, 3, padding=1)
-    x = spikes(0, 70, 64, 8, 8)
-    x[5] = draw(1, 64, 8, 8)  # this one alone needs three pieces
+@pytest.mark.parametrize(("channels", "kernel"), [(64, 3), (128, 3), (256, 2), (704, 1)])
+def test_an_image_does_not_depend_on_its_batch_nor_on_the_threads(last: bool, channels: int, kernel: int) -> None:
+    layer = Conv2d(channels, 96, kernel, padding=kernel // 2)
+    x = spikes(0, 70, channels, 8, 8)
+    x[5] = draw(1, channels, 8, 8)  # this one alone needs three pieces
     x = x.contiguous(memory_format=torch.channels_last) if last else x
     threads = torch.get_num_threads()
     whole = found_by(layer, x)
@@ -207,12 +209,58 @@ def test_transforms_of_functions_work() -> None:
     assert torch.allclose(by_sample, layer(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [lambda: Conv2d(32, 32, 3, stride=2, padding=1), lambda: Linear(1024, 1024)])
+def test_second_derivatives_are_pytorchs(make: type) -> None:
+    layer = make()
+    x = draw(0, 2, 32, 8, 8) if isinstance(layer, nn.Conv2d) else draw(0, 2, 1024)
+    results = []
+    for one in (layer, plain(layer)):
+        leaf = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(one(leaf).square().sum(), leaf, create_graph=True)
+        gradient.square().sum().backward()
+        results.append([leaf.grad, one.weight.grad, one.bias.grad])
+        results[-1].append(torch.autograd.functional.hvp(lambda x, one=one: one(x).square().sum(), x, x)[1])
+    for ours, theirs in zip(*results, strict=True):
+        assert theirs.abs().max() > 0
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+
+
+def test_many_gradients_at_once() -> None:
+    layer, x = Conv2d(32, 32, 3), spikes(0, 1, 32, 4, 4)
+    jacobians = [torch.autograd.functional.jacobian(one, x, vectorize=True) for one in (layer, plain(layer))]
+    assert torch.allclose(*jacobians, atol=1e-6)
+
+
 @needs_units
-def test_a_second_derivative_raises() -> None:
-    layer, x = Conv2d(32, 32, 3), draw(0, 2, 32, 8, 8).requires_grad_()
-    (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+@pytest.mark.parametrize("size", [1e-20, 1e-34, 1e-37])
+def test_small_gradients_keep_their_digits(size: float) -> None:
+    """The units take what is below 2^-126 for zero, and so would lose the pieces of small numbers first."""
+    layer, x = Conv2d(64, 64, 3, padding=1, bias=False), draw(0, 3, 64, 6, 6)
+    weights = draw(1, 3, 64, 6, 6)
+    weights[1] *= size
+    wanted, found = (
+        torch.autograd.grad(one(leaf), leaf, weights)[0]
+        for one, leaf in ((plain(layer), x.clone().requires_grad_()), (layer, x.clone().requires_grad_()))
+    )
+    for image in range(3):
+        assert (found[image] - wanted[image]).abs().max() <= 1e-5 * wanted[image].abs().max()
+
+
+@needs_units
+@pytest.mark.parametrize("change", ["bias of steps", "bias repeated", "negative view", "transposed weight"])
+def test_however_tensors_lie_in_memory(change: str) -> None:
+    layer, x = Conv2d(32, 32, 3, padding=1), draw(0, 2, 32, 8, 8)
+    if change == "bias of steps":
+        layer.bias = nn.Parameter(torch.randn(64)[::2])
+    elif change == "bias repeated":
+        del layer.bias
+        layer.bias = torch.full((1,), 0.5).expand(32)
+    elif change == "negative view":
+        x = torch._neg_view(x)
+    else:
+        layer.weight = nn.Parameter(draw(3, 32, 32, 3, 3).transpose(0, 1))
+    wanted = functional.conv2d(x.double(), layer.weight.double(), layer.bias.double(), padding=1)
+    assert torch.allclose(layer(x).double(), wanted, atol=1e-5)
 
 
 def test_wrong_shapes_raise_as_in_pytorch() -> None:
@@ -220,6 +268,13 @@ def test_wrong_shapes_raise_as_in_pytorch() -> None:
         Conv2d(32, 32, 3)(torch.zeros(1, 64, 8, 8))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         Linear(1024, 1024)(torch.zeros(3, 512))
+    for layer, shape in ((Conv2d(32, 32, 5), (1, 32, 4, 4)), (Conv2d(32, 32, 3, stride=2), (1, 32, 2, 9))):
+        with pytest.raises(RuntimeError, match="Kernel size"):
+            layer(torch.zeros(shape))
+    short = Conv2d(32, 32, 3)
+    short.bias = nn.Parameter(torch.zeros(16))
+    with pytest.raises(RuntimeError, match="bias"):
+        short(torch.zeros(1, 32, 8, 8))
     assert Conv2d(32, 32, 3)(torch.zeros(0, 32, 8, 8)).shape == (0, 32, 6, 6)
     assert Conv2d(32, 32, 3)(torch.zeros(32, 8, 8)).shape == (32, 6, 6)
 
@@ -250,6 +305,19 @@ def test_states_are_pytorchs() -> None:
     nn.Conv2d(32, 48, 3).load_state_dict(layer.state_dict())
     assert isinstance(layer, nn.Conv2d)
     assert isinstance(Linear(2, 3), nn.Linear)
+
+
+@needs_units
+@pytest.mark.parametrize("last", [False, True])
+def test_spikes_wait_as_bits_in_any_order_of_memory(last: bool) -> None:
+    train = LIF().build(steps=4)(draw(0, 4, 2, 32, 8, 8) + 0.5).flatten(0, 1)
+    if last:
+        currents = (draw(0, 8, 32, 8, 8) + 0.5).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 2))
+        train = LIF().build(steps=4)(currents).flatten(0, 1)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(_pack(x)) or x, lambda x: x):
+        Conv2d(32, 32, 3)(train)
+    assert any(not isinstance(one, Tensor) for one in kept)
 
 
 @needs_units

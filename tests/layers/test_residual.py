@@ -45,6 +45,17 @@ def test_its_gradients_are_those_of_the_formula(shape: tuple[int, ...], last: bo
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+def test_parts_of_other_shapes_and_second_derivatives() -> None:
+    module, skip, branch = ConvexCombination(), torch.ones(1, 3, 2, requires_grad=True), torch.full((4, 3, 2), 2.0)
+    module(skip, branch).sum().backward()
+    assert module.c.grad is not None
+    assert module.c.grad.tolist() == [24.0, 48.0]
+    x = torch.ones(2, 3, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(module(x * x, x).sum(), x, create_graph=True)
+    gradient.sum().backward()
+    assert torch.allclose(x.grad, torch.ones(2, 3, 4))  # d/dx (0.5 * 2 x + 0.5)
+
+
 def test_by_name() -> None:
     assert isinstance(merge("sum"), Sum)
     assert isinstance(merge("convex"), ConvexCombination)

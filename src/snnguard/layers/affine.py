@@ -4,7 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
+
+from snnguard.neurons import holds_spikes
 
 from . import matrix
 from .matrix import Windows
@@ -14,14 +16,11 @@ LARGE = 2**20
 
 
 class Conv2d(nn.Conv2d):
-    """`torch.nn.Conv2d`; in float32 on a CPU with matrix units it is faster, and its last digits differ.
-
-    There it has one derivative: a second one raises.
-    """
+    """`torch.nn.Conv2d`; in float32 on a CPU with matrix units it is faster, and its last digits differ."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         windows = self._windows()
-        if windows is None or not _takes(input, weight, bias):
+        if windows is None or not _takes(input, weight, bias) or not _has_windows(input, weight, windows):
             plain: Tensor = super()._conv_forward(input, weight, bias)
             return plain
         out: Tensor = _Convolution.apply(input, weight, bias, windows)  # type: ignore[no-untyped-call]
@@ -29,12 +28,13 @@ class Conv2d(nn.Conv2d):
 
     def _windows(self) -> Windows | None:
         """None for what matrix.c does not do."""
-        (stride, other), padding = self.stride, self.padding
+        stride, padding = self.stride, self.padding
         plain = self.groups == 1 and self.dilation == (1, 1) and self.padding_mode == "zeros"
-        if not plain or stride != other or isinstance(padding, str) or padding[0] != padding[1]:
+        if not (plain and isinstance(stride, tuple) and isinstance(padding, tuple)):
             return None
         # Wider padding would leave windows without any pixel.
-        return Windows(stride, padding[0]) if padding[0] < min(self.kernel_size) else None
+        same = stride[0] == stride[1] >= 1 and 0 <= padding[0] == padding[1] < min(self.kernel_size)
+        return Windows(stride[0], padding[0]) if same else None
 
 
 class Linear(nn.Linear):
@@ -48,41 +48,61 @@ class Linear(nn.Linear):
 
 
 def _takes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether matrix.c can do it, and it is a plain call: no autocast, no transform of functions."""
+    """Whether matrix.c can do it, and it is a plain call: no autocast, no transform of functions, nothing that traces."""
     tensors = [x, weight] if bias is None else [x, weight, bias]
     return (
-        all(type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32 for tensor in tensors)
-        and all(tensor.device.type == "cpu" for tensor in tensors)
+        not torch.compiler.is_compiling()
+        and all(type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32 for tensor in tensors)
+        and all(tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_neg() for tensor in tensors)
         and x.numel() > 0
         and x.ndim == weight.ndim
         and x.shape[1] == weight.shape[1]
+        and (bias is None or bias.shape == weight.shape[:1])
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
+        and not torch._C._is_tracing()
+        and forward_ad._current_level < 0
         and matrix.fits(x.shape[1], weight.shape[0])
     )
+
+
+def _has_windows(x: Tensor, weight: Tensor, windows: Windows) -> bool:
+    """Whether no kernel is larger than the images with their padding."""
+    return all(size + 2 * windows.padding >= taps for size, taps in zip(x.shape[2:], weight.shape[2:], strict=True))
+
+
+def _again(gradient: Tensor) -> bool:
+    """Whether a backward pass is to be differentiated itself, or is done for many gradients at once: then it is PyTorch's."""
+    many = torch._C._functorch.is_legacy_batchedtensor(gradient) or torch._C._are_functorch_transforms_active()
+    return torch.is_grad_enabled() or many
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, windows: Windows) -> Tensor:
-        x, weight = _channels_last(x), _channels_last(weight)
-        ctx.windows, ctx.pieces = windows, matrix.pieces(x)
-        ctx.save_for_backward(x, weight)
-        return matrix.convolved(x, weight, bias, windows, ctx.pieces)
+        ctx.save_for_backward(x, weight)  # as they came, for packed spikes and for a second derivative
+        given = _channels_last(x)
+        ctx.windows, ctx.pieces = windows, 1 if holds_spikes(x) else matrix.pieces(given)
+        bias = None if bias is None else bias.contiguous()
+        return matrix.convolved(given, _channels_last(weight), bias, windows, ctx.pieces)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, weight), windows = gradients, ctx.saved_tensors, ctx.windows
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+        if _again(gradient):
+            found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
+                gradient, x, weight, [len(weight)], [windows.stride] * 2, [windows.padding] * 2, [1, 1], False, [0, 0], 1,
+                [of_x, of_weight, of_bias],
+            )  # fmt: skip
+            return *found, None
         gradient = _channels_last(gradient)
-        of_x = of_weight = of_bias = None
-        if ctx.needs_input_grad[0]:
-            of_x = matrix.input_gradient(gradient, weight, x, ctx.windows)
-        if ctx.needs_input_grad[1]:
-            of_weight = matrix.weight_gradient(gradient, x, weight, ctx.windows, ctx.pieces)
-        if ctx.needs_input_grad[2]:
-            of_bias = gradient.sum((0, 2, 3))
-        return of_x, of_weight, of_bias, None
+        return (
+            matrix.input_gradient(gradient, _channels_last(weight), x, windows) if of_x else None,
+            matrix.weight_gradient(gradient, _channels_last(x), weight, windows, ctx.pieces) if of_weight else None,
+            gradient.sum((0, 2, 3)) if of_bias else None,
+            None,
+        )
 
 
 class _Linear(torch.autograd.Function):
@@ -90,28 +110,24 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x, weight = x.contiguous(), weight.contiguous()
-        ctx.pieces = matrix.pieces(x)
         ctx.save_for_backward(x, weight)
-        out = x.new_empty(len(x), len(weight))
-        matrix.convolve(_pixels(x), _pixels(weight), bias, Windows(1, 0), ctx.pieces, _pixels(out))
+        given, out = x.contiguous(), x.new_empty(len(x), len(weight))
+        ctx.pieces = 1 if holds_spikes(x) else matrix.pieces(given)
+        bias = None if bias is None else bias.contiguous()
+        matrix.convolve(_pixels(given), _pixels(weight.contiguous()), bias, Windows(1, 0), ctx.pieces, _pixels(out))
         return out
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        of_x = of_weight = of_bias = None
-        if ctx.needs_input_grad[0]:
-            of_x = gradient @ weight
-        if ctx.needs_input_grad[1]:
-            of_weight = matrix.weight_gradient(
-                _pixels(gradient), _pixels(x), _pixels(weight), Windows(1, 0), ctx.pieces
-            ).flatten(1)
-        if ctx.needs_input_grad[2]:
-            of_bias = gradient.sum(0)
-        return of_x, of_weight, of_bias
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, weight) = gradients, ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        by_weight = None
+        if of_weight and _again(gradient):
+            by_weight = gradient.t() @ x
+        elif of_weight:
+            rows, columns = _pixels(gradient.contiguous()), _pixels(x.contiguous())
+            by_weight = matrix.weight_gradient(rows, columns, _pixels(weight), Windows(1, 0), ctx.pieces).flatten(1)
+        return gradient @ weight if of_x else None, by_weight, gradient.sum(0) if of_bias else None
 
 
 def _pixels(x: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
  *
  * A float is the sum of three bfloat16, its pieces (8 + 8 + 8 bits), and the product of two pieces is exact in float32. So a
  * product of two floats is that of nine pieces, of which the six largest are kept: what is left out is below 2^-24 of it. A
- * spike, a mean of four spikes, a sum of a few, is one piece: then three products are all there are.
+ * spike, a mean of four spikes, a sum of a few, is one piece: then three products are all there are. What the units cannot do: they
+ * take numbers below 2^-126 for zero, so that gradients which are small throughout an image are scaled by a power of two on their
+ * way; and what is infinite, or within 2^-8 of it, becomes NaN.
  *
  *     product            out[m, n]    = start[n] + sum over taps t and channels c of x[source(m, t), c] * w[n, t, c]
  *     weight_gradient    out[n, t, c] = sum over rows m of g[m, n] * x[source(m, t), c]
@@ -14,6 +16,7 @@
  * A tile is 16 rows of 64 bytes: of a left factor 16 x 32 bfloat16, of a right one 32 x 16, two rows interleaved, of a result
  * 16 x 16 float32. Two by two of them are worked on at a time, and both factors are laid out as such blocks before.
  */
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +39,7 @@ typedef struct {
 #define TILE 512          /* bfloat16 in a tile */
 #define BLOCK 1024        /* float32 in two by two tiles of a result */
 #define ROWS 256          /* rows of a result that are worked on at a time: in the second cache, as all that follows */
-#define DEPTH 36          /* steps, of 32 terms, of a left factor that are worked on at a time */
+#define DEPTH 18          /* steps, of 32 terms, of a left factor that are worked on at a time; it fixes the order of the sum */
 #define STEPS 6           /* steps of what stays in the first cache */
 #define WIDTH 18          /* pairs of tiles of a weight gradient that are worked on at a time */
 #define TURNED (8 << 20)  /* bytes of g that are laid out at a time */
@@ -187,10 +190,11 @@ static Strip strip_of(const View *v, int64_t first, int64_t count, int64_t steps
 /* The bytes of the largest strip for `count` rows, wherever they are. */
 static int64_t strip_bytes(const Product *s, const View *v, int64_t count, int64_t steps) {
     const int64_t whole = up(count, v->wide) + 1, images = up(whole, v->high) + 1; /* that so many rows can touch */
-    return least(whole * v->step + images * (v->lines + v->taps_high), s->images * v->lines) * v->line * (steps | 1) * 64 * s->pieces;
+    return least(whole * v->step + images * v->taps_high, s->images * v->lines) * v->line * (steps | 1) * 64 * s->pieces;
 }
 
-static void lay_strip(const Product *s, const View *v, Strip strip, const float *x, int64_t channel, int64_t steps) {
+/* `scale` [images], or NULL: what each image is multiplied by. */
+static void lay_strip(const Product *s, const View *v, Strip strip, const float *x, const float *scale, int64_t channel, int64_t steps) {
     for (int64_t i = 0; i < strip.lines; i++) {
         const int64_t image = (strip.first + i) / v->lines, y = (strip.first + i) % v->lines - v->above;
         for (int64_t j = 0; j < v->line; j++) {
@@ -204,6 +208,7 @@ static void lay_strip(const Product *s, const View *v, Strip strip, const float 
             for (int64_t k = 0; k < steps; k++) {
                 const int64_t left = s->channels - channel - 32 * k; /* channels come in sixteens */
                 __m512 one = _mm512_loadu_ps(from + 32 * k), two = left > 16 ? _mm512_loadu_ps(from + 32 * k + 16) : _mm512_setzero_ps();
+                if (scale) one = _mm512_mul_ps(one, _mm512_set1_ps(scale[image])), two = _mm512_mul_ps(two, _mm512_set1_ps(scale[image]));
                 if (s->pieces == 1) _mm512_store_si512(to + 32 * k, (__m512i)_mm512_cvtne2ps_pbh(two, one));
                 else for (int64_t p = 0; p < s->pieces; p++) _mm512_store_si512(to + p * strip.plane + 32 * k, in_a_row(&one, &two));
             }
@@ -284,10 +289,11 @@ static void multiply(Left left, int64_t lefts, const half *right, int64_t next_r
     else tiles(left, 1, right, next_right, 1, steps, out, fresh);
 }
 
-/* A row of tiles, at most 32 columns, to where it belongs: set, or added to what is there. */
-static inline void deliver(const float *block, int64_t row, const float *start, float *out, int64_t columns, int add) {
+/* A row of tiles, at most 32 columns, divided by `scale`, to where it belongs: set, or added to what is there. */
+static inline void deliver(const float *block, int64_t row, const float *start, float scale, float *out, int64_t columns, int add) {
     for (int64_t c = 0; c < columns; c += 16) {
         __m512 x = _mm512_load_ps(block + row / 16 * 512 + c * 16 + row % 16 * 16);
+        if (scale != 1) x = _mm512_div_ps(x, _mm512_set1_ps(scale));
         if (start) x = _mm512_add_ps(x, _mm512_loadu_ps(start + c));
         if (add) x = _mm512_add_ps(x, _mm512_loadu_ps(out + c));
         _mm512_storeu_ps(out + c, x);
@@ -336,7 +342,7 @@ static void lay_weights(const Product *s, const float *w, int64_t n, int64_t tap
 
 /* A product goes by groups of channels: so many steps of 32, fewer in the last, at all taps. */
 static int64_t group_steps(const Product *s, const View *v) {
-    return most(1, least(up(s->channels, 32), (s->pieces == 3 ? DEPTH / 2 : DEPTH) / (v->taps_high * v->taps_wide)));
+    return most(1, least(up(s->channels, 32), DEPTH / (v->taps_high * v->taps_wide)));
 }
 
 /* Steps of a panel: what stays in the first cache beside what is read with it. */
@@ -357,14 +363,14 @@ typedef struct { /* what one thread works in */
 } Bench;
 
 /* Rows first..first+count of a view, columns from..to. `laid` are all panels, or NULL: then they are made on the way. */
-static void some_rows(const Product *s, const View *v, const float *x, const float *w, const half *laid, const float *start, float *out, int64_t first,
-                      int64_t count, int64_t from, int64_t to, Bench b) {
+static void some_rows(const Product *s, const View *v, const float *x, const float *scale, const float *w, const half *laid, const float *start,
+                      float *out, int64_t first, int64_t count, int64_t from, int64_t to, Bench b) {
     const int64_t each = up(s->channels, 32), taps = v->taps_high * v->taps_wide, lefts = s->pieces, rights = s->weight_pieces;
     const int64_t tall = up(count, 32), pairs = up(to - from, 32), all = up(s->columns, 32);
     for (int64_t group = 0; group < each; group += group_steps(s, v)) {
         const int64_t wide = least(group_steps(s, v), each - group), deep = taps * wide, panels = up(deep, panel_steps(s));
         const Strip strip = strip_of(v, first, count, wide, b.strip);
-        lay_strip(s, v, strip, x, group * 32, wide);
+        lay_strip(s, v, strip, x, scale, group * 32, wide);
         places(s, v, strip, first, tall * 32, b.place);
         for (int64_t k = 0; k < deep; k++) b.step[k] = tap_offset(s, v, k / wide) * strip.row + k % wide * 32;
         const int direct = regular(v, b.place, tall * 32);
@@ -391,13 +397,14 @@ static void some_rows(const Product *s, const View *v, const float *x, const flo
     }
     for (int64_t r = 0; r < count; r++) {
         float *row = out + row_in_result(s, v, first + r) * s->columns + from;
+        const float by = scale ? scale[(first + r) / (v->high * v->wide)] : 1;
         for (int64_t n = 0; n < pairs; n++)
-            deliver(b.blocks + (n * tall + r / 32) * BLOCK, r % 32, start ? start + from + n * 32 : NULL, row + n * 32, least(32, to - from - n * 32), 0);
+            deliver(b.blocks + (n * tall + r / 32) * BLOCK, r % 32, start ? start + from + n * 32 : NULL, by, row + n * 32, least(32, to - from - n * 32), 0);
     }
 }
 
 /* The rows of one view. Returns 1 without memory. */
-static int product_of(const Product *s, const View *v, const float *x, const float *w, const float *start, float *out) {
+static int product_of(const Product *s, const View *v, const float *x, const float *scale, const float *w, const float *start, float *out) {
     const int64_t rows = s->images * v->high * v->wide, pairs = up(s->columns, 32), each = up(s->channels, 32);
     const int64_t taps = v->taps_high * v->taps_wide, wide = group_steps(s, v), pace = panel_steps(s), rights = s->weight_pieces;
     const int64_t share = up(up(rows, s->threads), 32) * 32, block = share < 128 ? least(up(rows, 32) * 32, 128) : least(ROWS, share), blocks = up(rows, block);
@@ -430,7 +437,7 @@ static int product_of(const Product *s, const View *v, const float *x, const flo
 #pragma omp for schedule(dynamic)
             for (int64_t i = 0; i < blocks * parts; i++) {
                 const int64_t first = i / parts * block, from = i % parts * broad;
-                if (from < s->columns) some_rows(s, v, x, w, laid, start, out, first, least(block, rows - first), from, least(s->columns, from + broad), b);
+                if (from < s->columns) some_rows(s, v, x, scale, w, laid, start, out, first, least(block, rows - first), from, least(s->columns, from + broad), b);
             }
         free(b.strip), free(b.left), free(b.right), free(b.blocks), free(b.place), free(b.step);
         _tile_release();
@@ -439,17 +446,40 @@ static int product_of(const Product *s, const View *v, const float *x, const flo
     return failed;
 }
 
+/* For each image 1, or, where nothing in it is as large as 2^-40, the power of two that takes its largest number to [1, 2). Returns
+ * NULL where all are 1. */
+static float *scales(const Product *s, const float *x, int *failed) {
+    const int64_t size = s->height * s->width * s->channels;
+    float *scale = room(s->images * 4);
+    int small = 0;
+    *failed = !scale;
+    if (!scale) return NULL;
+#pragma omp parallel for num_threads(s->threads) schedule(static) reduction(| : small)
+    for (int64_t image = 0; image < s->images; image++) {
+        const float *from = x + image * size;
+        float largest = 0;
+        for (int64_t i = 0; i < size && largest < 0x1p-40f; i++) largest = fabsf(from[i]) > largest ? fabsf(from[i]) : largest;
+        scale[image] = largest > 0 && largest < 0x1p-40f ? ldexpf(1, (int)least(-ilogbf(largest), 126)) : 1;
+        small |= scale[image] != 1;
+    }
+    if (small) return scale;
+    free(scale);
+    return NULL;
+}
+
 /* x [source rows, channels]; w as in lay_weights; start [columns] or NULL; out [rows, columns]. Returns 1 without memory. */
 int matrix_product(const Product *s, const float *x, const float *w, const float *start, float *out) {
     const int64_t phases = s->backward ? s->stride : 1;
     int failed = 0;
+    float *scale = s->backward ? scales(s, x, &failed) : NULL;
     for (int64_t i = 0; i < phases * phases && !failed; i++) {
         const View v = view_of(s, i / phases, i % phases);
         if (v.high <= 0 || v.wide <= 0) continue; /* images smaller than the stride */
-        if (v.taps_high > 0 && v.taps_wide > 0) failed = product_of(s, &v, x, w, start, out);
+        if (v.taps_high > 0 && v.taps_wide > 0) failed = product_of(s, &v, x, scale, w, start, out);
         else /* pixels that no window has */
             for (int64_t m = 0; m < s->images * v.high * v.wide; m++) memset(out + row_in_result(s, &v, m) * s->columns, 0, (size_t)s->columns * 4);
     }
+    free(scale);
     return failed;
 }
 
@@ -499,7 +529,7 @@ static void some_columns(const Product *s, const View *v, const float *x, const 
         const Strip strip = strip_of(v, from, least(those * 32, rows - from), 1, b.strip);
         places(s, v, strip, from, those * 32, b.place);
         for (int64_t c = 0; c < part.channels; c++) {
-            lay_strip(s, v, strip, x, (part.channel + c) * 32, 1);
+            lay_strip(s, v, strip, x, NULL, (part.channel + c) * 32, 1);
             for (int64_t t = 0; t < part.taps; t++)
                 lay_columns(strip, rights, b.place, tap_offset(s, v, part.tap + t), those, b.right + (c * part.taps + t) * 2 * those * rights * TILE);
         }
@@ -557,7 +587,7 @@ int matrix_weight_gradient(const Product *s, const float *x, const float *g, flo
                 for (int64_t i = 0; i < tall * part.channels * part.taps; i++) {
                     const int64_t n = i / part.taps / part.channels * 32, c = (part.channel + i / part.taps % part.channels) * 32;
                     for (int64_t r = 0; r < least(32, s->columns - n); r++)
-                        deliver(b.blocks + i * BLOCK, r, NULL, out + ((n + r) * taps + part.tap + i % part.taps) * s->channels + c, least(32, s->channels - c), done > 0);
+                        deliver(b.blocks + i * BLOCK, r, NULL, 1, out + ((n + r) * taps + part.tap + i % part.taps) * s->channels + c, least(32, s->channels - c), done > 0);
                 }
             }
         }

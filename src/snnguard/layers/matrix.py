@@ -49,11 +49,12 @@ def library() -> ctypes.CDLL | None:
 
 def fits(channels: int, columns: int) -> bool:
     """Whether a layer of so many channels and outputs fits the tiles of the unit, which are 32 deep."""
-    return channels >= 32 and channels % 16 == 0 and columns % 16 == 0 and library() is not None
+    return channels >= 32 and channels % 16 == 0 and columns > 0 and columns % 16 == 0 and library() is not None
 
 
 def pieces(x: Tensor) -> int:
-    """How many bfloat16 each number of `x` takes: 1 where all are short enough, as spikes and their means are, else 3."""
+    """How many bfloat16 each number of `x`, dense in memory, takes: 1 where all are short enough, as spikes and their means
+    are, else 3."""
     found = library()
     assert found is not None
     single = holds_spikes(x) or found.matrix_single(_at(x), ctypes.c_int64(x.numel()), ctypes.c_int64(torch.get_num_threads()))

@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 Merge = Literal["sum", "convex"]
 
@@ -27,14 +26,15 @@ class ConvexCombination(nn.Module):
         self.c = nn.Parameter(torch.full((2,), 0.5))
 
     def forward(self, skip: Tensor, branch: Tensor) -> Tensor:
-        if not self.c.dtype == skip.dtype == branch.dtype:  # half precision: the coefficients stay precise
+        half = not self.c.dtype == skip.dtype == branch.dtype  # then the coefficients stay precise
+        if half or skip.shape != branch.shape or torch._C._are_functorch_transforms_active():
             return self.c[0] * skip + self.c[1] * branch
         merged: Tensor = _Combined.apply(self.c, skip, branch)  # type: ignore[no-untyped-call]
         return merged
 
 
 class _Combined(torch.autograd.Function):
-    """c[0] * skip + c[1] * branch, in fewer passes over memory than one operation after another; no second derivative."""
+    """c[0] * skip + c[1] * branch, in fewer passes over memory than one operation after another."""
 
     @staticmethod
     def forward(ctx: Any, c: Tensor, skip: Tensor, branch: Tensor) -> Tensor:
@@ -42,9 +42,8 @@ class _Combined(torch.autograd.Function):
         return torch.addcmul(c[0] * skip, c[1], branch)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        c, *parts = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (c, *parts) = gradients, ctx.saved_tensors
         of_c = torch.stack([_dot(gradient, part) for part in parts]).to(c) if ctx.needs_input_grad[0] else None
         of_parts = [c[i] * gradient if ctx.needs_input_grad[1 + i] else None for i in range(2)]
         return of_c, *of_parts

@@ -32,7 +32,8 @@ def packed_spikes() -> Iterator[None]:
 
 
 def mark(spikes: Tensor) -> None:
-    """Says that a dense tensor holds nothing but 0 and 1, as long as nobody writes to it."""
+    """Says that a dense tensor holds nothing but 0 and 1, as long as nobody writes to it (other than
+    through `.data`, which no version counts)."""
     if not spikes.is_inference():  # those have no version, and never a graph
         spikes.holds_spikes = spikes._version  # type: ignore[attr-defined]
 
