@@ -28,6 +28,7 @@ bench: .venv-parity/.ready
 	.venv-parity/bin/python -W ignore benchmarks/speed.py
 	.venv-parity/bin/python benchmarks/step_cost.py
 	.venv-parity/bin/python benchmarks/where_time_goes.py
+	.venv-parity/bin/python benchmarks/convolutions.py
 	.venv-parity/bin/python benchmarks/declined.py
 
 # Parity with independent libraries, and the Triton kernels in Triton's interpreter, in an environment of its own.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnguard import networks
+from snnguard.bench.contestants import calibrated
 from snnguard.evaluation.provenance import hardware
 from snnguard.neurons import LIF, StochasticGate
 
@@ -67,8 +68,8 @@ def compiled(name: str, shape: tuple[int, int, int], images: int) -> float:
 def refilled(name: str, shape: tuple[int, int, int], images: int) -> float:
     """An input gradient of so many images that are left of a batch, beside their share of one of a full batch of 128: what
     refilling could win at the most."""
-    model = network(name, shape, LIF())
     x, y = torch.rand(128, *shape), torch.randint(10, (128,))
+    model = calibrated(network(name, shape, LIF()), x.contiguous(memory_format=torch.channels_last)).eval()
     return round(ratio(lambda: gradient(model, x[:images], y[:images]), lambda: gradient(model, x, y)) * images / 128, 3)
 
 

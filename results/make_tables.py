@@ -12,6 +12,7 @@
     <!-- speed: benchmarks/speed.json -->            time and memory beside the floor and other libraries
     <!-- steps: benchmarks/step_cost.json -->        what a training step costs with the seeds' defenses, and the kernels
     <!-- shares: benchmarks/where_time_goes.json --> where the time of a step goes
+    <!-- layers: benchmarks/convolutions.json -->    layers on the matrix units beside PyTorch's
     <!-- declined: benchmarks/declined.json -->  ways that were tried for speed, beside what is done
     <!-- pgd: benchmarks/attack_speed.json -->       PGD-7 end to end beside torchattacks
     <!-- reproduced: results/reproduce/*/comparison.json -->  tables of the papers, ours beside theirs, and the verdicts
@@ -215,6 +216,20 @@ def reproduced(read: Sequence[dict[str, Any]]) -> str:
     return "\n".join(markdown(Comparison.from_json(data), level=2) for data in read).rstrip()
 
 
+def layers(read: dict[str, Any]) -> str:
+    """How many times as fast as PyTorch's each product of a layer is, and the errors of both."""
+    products = list(next(iter(read["rows"].values())))
+    lines = ["| | " + " | ".join(f"{name} | errors" for name in products) + " |", "|---|" + "---:|---:|" * len(products)]
+    for name, row in read["rows"].items():
+        cells = [
+            f"{cell['seconds pytorch'] / cell['seconds ours']:.2f} | {cell['error ours']:.2f}, {cell['error pytorch']:.2f}"
+            for cell in (row[product] for product in products)
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    where = f"{read['images']} images, medians of {read['rounds']} rounds; {read['hardware']}; `{read['command']}`."
+    return "\n".join([*lines, "", where])
+
+
 def declined(read: dict[str, Any]) -> str:
     """Ways that were tried for speed, as multiples of the time of what is done."""
     lines = ["| | network | images | times what is done |", "|---|---|---:|---:|"]
@@ -245,6 +260,7 @@ FIGURES: dict[str, Callable[[Sequence[Any]], str]] = {
     "certificates": certificates, "parity": lambda read: parity(read[0]), "speed": lambda read: bench.tables(read[0]),
     "steps": lambda read: steps(read[0]), "pgd": lambda read: pgd(read[0]),
     "shares": lambda read: shares(read[0]), "reproduced": reproduced, "declined": lambda read: declined(read[0]),
+    "layers": lambda read: layers(read[0]),
 }  # fmt: skip
 """Blocks made from JSON that is no record."""
 
