@@ -11,6 +11,7 @@ A step is seen as [outer, channels, inner], a program has `ROWS` places in (oute
 pass makes the membranes again and parks them in `scratch`, which the cache holds, until the sweep back in time reads them.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -107,7 +108,7 @@ class _GPU(torch.autograd.Function):
         blocks = tiles.grid[0]
         middle, squares = current.new_zeros(2, blocks if watch.moments else 0, steps, tiles.channels, dtype=precise)
         hinges = current.new_zeros(*tiles.grid, steps, len(watch.bands), dtype=precise)
-        bands = torch.tensor(watch.bands, dtype=precise, device=current.device)
+        bands = _bands(watch.bands, precise, current.device)
         if spikes.numel():
             with torch.cuda.device_of(current):
                 _forward[tiles.grid](
@@ -145,7 +146,7 @@ class _GPU(torch.autograd.Function):
         if moments:
             constant, slope = moment_slopes(mean, g_mean, g_var, threshold=setting.threshold, count=n)
         hinge = bool(watch.bands) and g_hinge is not None
-        bands = torch.tensor(watch.bands, dtype=precise, device=current.device)
+        bands = _bands(watch.bands, precise, current.device)
         if g_hinge is not None:
             weights = (g_hinge / max(scratch.numel(), 1)).contiguous()
         g_potential = g_potential if watch.potential else None
@@ -170,6 +171,12 @@ class _GPU(torch.autograd.Function):
         if batch:
             normalised(current, out, affine[0], middle, fixed.to(precise), linear.to(precise), tiles)
         return out, g_weight.to(norm.weight.dtype), g_bias.to(norm.bias.dtype), None, None
+
+
+@cache
+def _bands(bands: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: to bring numbers to a GPU is to wait for it."""
+    return torch.tensor(bands, dtype=dtype, device=device)
 
 
 @triton.jit
