@@ -25,7 +25,7 @@ from snnguard.neurons.dynamics import Reset
 from snnguard.neurons.surrogate import Slopes, Surrogate
 from snnguard.neurons.watch import Membrane, Watch, delivered
 
-from .gpu_elements import Tiles, merged, normalised
+from .gpu_elements import Tiles, elements, merged, normalised
 from .native import SURROGATES
 from .normalisation import Normalisation
 from .packing import mark
@@ -215,11 +215,7 @@ def _forward(
     STEPS: tl.constexpr, GIVEN: tl.constexpr, DECAY: tl.constexpr, THRESHOLD: tl.constexpr, SUBTRACT: tl.constexpr,
     BANDS: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    inside = (row < places) & (column < channels)
-    at = (row // inner).to(tl.int64) * channels * inner + column * inner + row % inner
-    step = tl.cast(places, tl.int64) * channels
+    column, inside, at, step = elements(places, channels, inner, ROWS, COLUMNS)
     precise = middle.dtype.element_ty
     count = tl.minimum(places - tl.program_id(0) * ROWS, ROWS).to(precise)
     by = tl.zeros((1, COLUMNS), precise)
@@ -267,11 +263,7 @@ def _backward(
     SUBTRACT: tl.constexpr, DETACH: tl.constexpr, KIND: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr,
     BANDS: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    inside = (row < places) & (column < channels)
-    at = (row // inner).to(tl.int64) * channels * inner + column * inner + row % inner
-    step = tl.cast(places, tl.int64) * channels
+    column, inside, at, step = elements(places, channels, inner, ROWS, COLUMNS)
     precise = scratch.dtype.element_ty
     by = tl.zeros((1, COLUMNS), precise)
     off = tl.zeros((1, COLUMNS), precise)

@@ -82,14 +82,20 @@ def unpack(bits: Tensor, spikes: Tensor) -> None:
 
 
 @triton.jit
-def _moments(
-    current, middle, squares, places, channels, inner, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STEPS: tl.constexpr
-):  # fmt: skip
+def elements(places, channels, inner, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Of this program: its channels, which of its elements there are, where they lie in a step, and the size of a step."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     inside = (row < places) & (column < channels)
     at = (row // inner).to(tl.int64) * channels * inner + column * inner + row % inner
-    step = tl.cast(places, tl.int64) * channels
+    return column, inside, at, tl.cast(places, tl.int64) * channels
+
+
+@triton.jit
+def _moments(
+    current, middle, squares, places, channels, inner, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STEPS: tl.constexpr
+):  # fmt: skip
+    column, inside, at, step = elements(places, channels, inner, ROWS, COLUMNS)
     precise = middle.dtype.element_ty
     count = tl.minimum(places - tl.program_id(0) * ROWS, ROWS).to(precise)
     for t in range(STEPS):
@@ -106,11 +112,7 @@ def _normalised(
     current, grad, slope, mean, constant, linear, places, channels, inner, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     STEPS: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    inside = (row < places) & (column < channels)
-    at = (row // inner).to(tl.int64) * channels * inner + column * inner + row % inner
-    step = tl.cast(places, tl.int64) * channels
+    column, inside, at, step = elements(places, channels, inner, ROWS, COLUMNS)
     precise = slope.dtype.element_ty
     by = tl.load(slope + column, column < channels, other=0.0)
     middle = tl.load(mean + column, column < channels, other=0.0)
