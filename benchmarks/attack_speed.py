@@ -1,9 +1,10 @@
 """PGD-7 end to end over many images: ours, against torchattacks' PGD on the SpikingJelly twin of the same weights.
 
 Both start at the image itself, so that start and order are fixed, and both are judged on what they return. Ours runs as
-`evaluate` runs it: only on images that are right clean, and an image leaves the batch once it is lost. torchattacks attacks
-every image for all its steps. Verdicts are compared image by image, also for ours without leaving early, and crafted in
-bfloat16 (judged in float32).
+`evaluate` runs it: only on images that are right clean, an image leaves the batch once it is lost, and another one of the next
+batches takes its place. torchattacks attacks every image for all its steps. Verdicts are compared image by image, also for
+ours without leaving early, and crafted in bfloat16 (judged in float32). Then what refilling is worth, for PGD-7 and a longer
+attack, and whether it changes a verdict.
 Writes benchmarks/attack_speed.json. Run, in the environment of `make bench`:
     python benchmarks/attack_speed.py RUN --data-path FOLDER
 """
@@ -19,9 +20,10 @@ import torchattacks
 from torch import Tensor, nn
 
 from snnguard import bench, recipes
-from snnguard.attacks import Attack, bim, predict
+from snnguard.attacks import APGD, Attack, bim, predict
 from snnguard.data import load
 from snnguard.evaluation import gather
+from snnguard.evaluation.evaluate import REFILL
 from snnguard.threat import Threat
 
 STEP = 0.01
@@ -41,12 +43,13 @@ class Half(nn.Module):
 
 
 def ours(
-    model: nn.Module, x: Tensor, y: Tensor, threat: Threat, attack: Attack, batch: int, crafting: nn.Module | None = None
-) -> Tensor:
-    """Which images stand, by our attack, crafted on another model if one is given."""
+    model: nn.Module, x: Tensor, y: Tensor, threat: Threat, attack: Attack, batch: int, *, crafting: nn.Module | None = None,
+    together: int = REFILL,
+) -> Tensor:  # fmt: skip
+    """Which images stand, by our attack on so many batches at once, crafted on another model if one is given."""
     standing = predict(model, x, batch_size=batch).argmax(1) == y
-    for index in standing.nonzero().flatten().split(batch):
-        x_adv = attack(crafting or model, x[index], y[index], threat=threat, seed=0)
+    for index in standing.nonzero().flatten().split(batch * together):
+        x_adv = attack(crafting or model, x[index], y[index], threat=threat, seed=0, batch_size=batch)
         standing[index] = predict(model, x_adv, batch_size=batch).argmax(1) == y[index]
     return standing
 
@@ -58,6 +61,26 @@ def theirs(model: nn.Module, x: Tensor, y: Tensor, threat: Threat, batch: int) -
     for index in torch.arange(len(x)).split(batch):
         standing[index] &= predict(model, attack(x[index], y[index]), batch_size=batch).argmax(1) == y[index]
     return standing
+
+
+def refilled(model: nn.Module, x: Tensor, y: Tensor, threat: Threat, rounds: int) -> list[dict[str, Any]]:
+    """The time batch by batch in units of that of batches that are refilled, and how many verdicts differ."""
+    rows = []
+    attacks = {"bim-7": bim(steps=7, step_size=STEP, early_stop=True), "apgd-ce, 50 steps": APGD(steps=50, early_stop=True)}
+    for name, attack in attacks.items():
+        for batch in (32, 64, 128):
+            found: dict[int, Tensor] = {}
+
+            def run(together: int, attack: Attack = attack, batch: int = batch, found: dict[int, Tensor] = found) -> None:
+                found[together] = ours(model, x, y, threat, attack, batch, together=together)
+
+            seconds = bench.alternate({"refilled": lambda: run(REFILL), "alone": lambda: run(1)}, rounds=rounds, warm_up=0)
+            rows.append({
+                "attack": name, "batch": batch, "ratio": bench.ratio(seconds["alone"], seconds["refilled"]),
+                "standing": int(found[REFILL].sum()), "other verdicts": int((found[1] != found[REFILL]).sum()),
+            })  # fmt: skip
+            print(rows[-1], flush=True)
+    return rows
 
 
 def main() -> None:
@@ -90,7 +113,7 @@ def main() -> None:
         title = f"torchattacks on {name}"
         actions[title] = lambda title=title, twin=twin: keep(title, theirs(twin, x, y, threat, given.batch))
     seconds = bench.alternate(actions, rounds=given.rounds, warm_up=0)
-    half = ours(model, x, y, threat, early, given.batch, Half(model))
+    half = ours(model, x, y, threat, early, given.batch, crafting=Half(model))
     reference = found["torchattacks on spikingjelly"]
     rows = {
         name: {
@@ -110,6 +133,7 @@ def main() -> None:
         "data": dataset.describe(), "clean": int((predict(model, x).argmax(1) == y).sum()), "rows": rows,
         "standing when crafted in bfloat16": int(half.sum()),
         "other verdicts when crafted in bfloat16": int((half != found["snnguard"]).sum()),
+        "refilled": refilled(model, x, y, threat, given.rounds), "batches at once": REFILL,
         "hardware": where.hardware, "versions": where.versions | bench.library_versions(), "created": where.created,
         "command": where.command,
     }  # fmt: skip

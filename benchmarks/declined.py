@@ -1,5 +1,5 @@
 """What was tried for speed and is not done, because it costs more than it gives on this machine: the draws of a random network
-in one batch, `torch.compile`, and batches that are refilled as images are lost.
+in one batch, and `torch.compile`.
 
 Ratios of two ways that take turns, medians over the rounds; above 1 the way that was declined is slower. Writes declined.json.
 Run: python benchmarks/declined.py
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnguard import networks
-from snnguard.bench.contestants import calibrated
 from snnguard.evaluation.provenance import hardware
 from snnguard.neurons import LIF, StochasticGate
 
@@ -65,14 +64,6 @@ def compiled(name: str, shape: tuple[int, int, int], images: int) -> float:
     return ratio(lambda: gradient(model, x, y), lambda: gradient(quick, x, y))
 
 
-def refilled(name: str, shape: tuple[int, int, int], images: int) -> float:
-    """An input gradient of so many images that are left of a batch, beside their share of one of a full batch of 128: what
-    refilling could win at the most."""
-    x, y = torch.rand(128, *shape), torch.randint(10, (128,))
-    model = calibrated(network(name, shape, LIF()), x.contiguous(memory_format=torch.channels_last)).eval()
-    return round(ratio(lambda: gradient(model, x[:images], y[:images]), lambda: gradient(model, x, y)) * images / 128, 3)
-
-
 def main() -> None:
     """Measures and writes."""
     torch.manual_seed(0)
@@ -86,15 +77,6 @@ def main() -> None:
         {"what": what, "network": name, "images": images, "ratio": measure(name, shape, images)}
         for what, measure in (("draws in one batch", draws), ("torch.compile", compiled))
         for name, shape, images in cases
-    ]
-    rows += [
-        {
-            "what": "refilled batches",
-            "network": "vgg5-slim",
-            "images": images,
-            "ratio": refilled("vgg5-slim", (3, 32, 32), images),
-        }
-        for images in (2, 4, 8, 16, 64)
     ]
     kept = {"rows": rows, "rounds": ROUNDS, "torch": torch.__version__, "hardware": hardware()}
     Path(__file__).with_name("declined.json").write_text(json.dumps(kept, indent=1) + "\n")

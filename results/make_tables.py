@@ -197,7 +197,13 @@ def pgd(kept: dict[str, Any]) -> str:
         f"Crafted in bfloat16 and judged in float32, {kept['standing when crafted in bfloat16']} stand, with "
         f"{kept['other verdicts when crafted in bfloat16']} other verdicts than ours in float32."
     )
-    return "\n\n".join(["\n".join(lines), half, told])
+    refilled = ["| attack | batch | time batch by batch | stand | other verdicts |", "|---|---:|---:|---:|---:|"]
+    refilled += [
+        f"| {row['attack']} | {row['batch']} | {row['ratio']:.2f} | {row['standing']} | {row['other verdicts']} |"
+        for row in kept["refilled"]
+    ]
+    title = f"Batch by batch, in units of the time of {kept['batches at once']} batches at once, refilled as images are lost:"
+    return "\n\n".join(["\n".join(lines), half, title, "\n".join(refilled), told])
 
 
 def contents() -> str:

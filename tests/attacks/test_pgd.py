@@ -181,6 +181,16 @@ def test_early_stop_keeps_a_success_on_the_way() -> None:
     torch.testing.assert_close(stopped, torch.full_like(x, 0.6))
 
 
+def test_places_of_lost_images_are_taken_by_others(linear: Make) -> None:
+    model, sizes = linear(torch.tensor([[-1.0], [1.0]]), torch.tensor([0.5, -0.5])), list[int]()
+    model.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    x = torch.tensor([0.55, 0.95, 0.55, 0.95, 0.55, 0.95])[:, None]  # every second one is lost at the first step
+    attack = PGD(steps=4, step_size=0.1, random_start=False, early_stop=True)
+    x_adv = attack(model, x, torch.ones(6, dtype=torch.int64), threat=Linf(eps=0.5), seed=0, batch_size=2)
+    assert sizes == [2, 2, 2] * 2 + [2, 1] * 2
+    torch.testing.assert_close(x_adv[:, 0], torch.tensor([0.45, 0.55] * 3))
+
+
 def test_early_stop_leaves_what_is_already_wrong_alone(smooth: nn.Module, images: Make) -> None:
     x = images(6)
     y = (smooth(x).argmax(1) + 1) % 4

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snnguard import networks
 from snnguard.attacks import PGD, InputGradient, predict
 from snnguard.attacks.aim import Aim
-from snnguard.attacks.pieces import Pieces
+from snnguard.attacks.pieces import Pieces, at_most
 from snnguard.errors import OutOfMemory
 from snnguard.neurons import ASSG
 from snnguard.threat import Linf
@@ -41,6 +41,23 @@ def test_one_image_that_does_not_fit_is_said_and_other_errors_pass() -> None:
         Pieces()(5, full)
     with pytest.raises(RuntimeError, match="shapes"):
         Pieces()(5, wrong)
+
+
+def test_a_limit_holds_for_what_is_begun_within_it_and_the_smallest_one_counts() -> None:
+    def sizes(pieces: Pieces) -> list[int]:
+        return pieces(10, lambda piece: piece.stop - piece.start)
+
+    before = Pieces()
+    with at_most(4):
+        assert sizes(before) == [10]
+        assert sizes(Pieces()) == sizes(Pieces(7)) == [4, 4, 2]
+        assert sizes(Pieces(3)) == [3, 3, 3, 1]
+        with pytest.raises(KeyError), at_most(5):
+            assert sizes(Pieces()) == [4, 4, 2]
+            raise KeyError
+        with at_most(None):
+            assert sizes(Pieces()) == [4, 4, 2]
+    assert sizes(Pieces()) == [10]
 
 
 class _Small(nn.Module):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from snnguard.attacks import Aim
+from snnguard.attacks.pieces import at_most
 from snnguard.attacks.queries import Queries, Search, Throws
 from snnguard.errors import InvalidInput
 
@@ -56,6 +57,15 @@ def test_no_more_images_at_once_than_the_attack_was_called_with_or_256() -> None
         answer = Queries(asked([torch.tensor([[0.0, 1.0]])], sizes), size, draws=1)(x, Aim(torch.zeros(700, dtype=torch.int64)))
         assert sizes == together
         assert len(answer.lead) == len(answer.reached) == 700
+
+
+def test_several_batches_are_asked_about_a_batch_at_a_time_or_256() -> None:
+    for batch, together in ((3, [256, 256, 188]), (300, [300, 300, 100])):
+        sizes: list[int] = []
+        with at_most(batch):
+            ask = Queries(asked([torch.tensor([[0.0, 1.0]])], sizes), 700, draws=1)
+        ask(torch.zeros(700, 1), Aim(torch.zeros(700, dtype=torch.int64)))
+        assert sizes == together
 
 
 def test_labels_beyond_the_classes_are_refused() -> None:

@@ -245,6 +245,39 @@ def test_two_surrogates_of_one_rule_are_told_apart(trained: nn.Module, faked: Da
     assert record.find("fgsm-1").mean_linf == 0
 
 
+class Trembling(nn.Module):
+    """A random model, whose verdicts are those of the model within."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) + 1e-6 * torch.rand(len(x), 2)
+
+
+@pytest.mark.parametrize(
+    ("random", "early", "sizes"),
+    [
+        (False, True, [4] * 4 + [4] * 4 + [4] * 2 + [4, 4, 2]),  # 16 images at once, then the last 4
+        (False, False, [4, 4, 4] * 5),
+        (True, True, [4, 4, 2] * 5),
+    ],
+    ids=["refilled", "nobody leaves", "random"],
+)
+def test_batches_that_thin_out_are_refilled(threshold: nn.Module, random: bool, early: bool, sizes: list[int]) -> None:
+    model = Trembling(threshold) if random else threshold
+    x = torch.full((20, 1, 1, 1), 0.9)
+    x[::2] = 0.55  # lost at the first step
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])) if torch.is_grad_enabled() else None)
+    attack = PGD(steps=3, step_size=0.1, random_start=False, early_stop=early)
+    asked: dict[str, Any] = {"suite": a_suite(pgd=attack), "threat": Linf(eps=0.3), "batch_size": 4}
+    record = evaluate(model, x, torch.ones(20, dtype=torch.int64), **asked)
+    assert record.worst_flags.hits == 10
+    assert seen[-len(sizes) :] == sizes  # before them, the probes
+
+
 # --- interruption ---------------------------------------------------------------------------------------------------
 
 
@@ -271,20 +304,20 @@ def interrupt_after(batches: int) -> Callable[[Progress], None]:
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(trained: nn.Module, faked: Dataset, tmp_path: Path) -> None:
     model = Counting(trained)
-    asked: dict[str, Any] = {"suite": QUICK, "threat": Linf(eps=0.2), "batch_size": 8, "seed": 1}
+    asked: dict[str, Any] = {"suite": QUICK, "threat": Linf(eps=0.2), "batch_size": 2, "seed": 1}
     x, y = some_test_images(faked)
     whole = evaluate(model, x, y, **asked)
     calls_of_all, model.calls = model.calls, 0
     with pytest.raises(KeyboardInterrupt):
-        evaluate(model, x, y, partial=tmp_path, report=interrupt_after(22), **asked)
+        evaluate(model, x, y, partial=tmp_path, report=interrupt_after(46), **asked)
     assert len(list(tmp_path.iterdir())) == 1
     model.calls = 0
     reports: list[Progress] = []
     resumed = evaluate(model, x, y, partial=tmp_path, report=reports.append, **asked)
     assert plain(resumed) == plain(whole)
-    assert len(reports) == 24  # 6 attacks of 4 batches; the first 22 were there already
-    assert (reports[0].attack, reports[0].done, reports[0].total) == ("fgsm/bptt", 1, 4)
-    assert (reports[-1].attack, reports[-1].done, reports[-1].total) == ("apgd-dlr-50/assg", 4, 4)
+    assert len(reports) == 48  # twice FGSM in 16 batches, four attacks in 4 times 4; the first 46 were there already
+    assert (reports[0].attack, reports[0].done, reports[0].total) == ("fgsm/bptt", 2, 32)
+    assert (reports[-1].attack, reports[-1].done, reports[-1].total) == ("apgd-dlr-50/assg", 32, 32)
     assert reports[-1].worst == whole.worst
     assert all(later.worst.point <= now.worst.point for now, later in itertools.pairwise(reports))
     assert model.calls < 0.7 * calls_of_all

@@ -14,6 +14,7 @@ from snnguard.threat import Threat
 
 from .aim import Aim
 from .model import Model, check_labels, frozen, hard, is_soft, predict
+from .pieces import at_most
 
 Target = Literal["random", "least-likely"]
 
@@ -24,7 +25,9 @@ class Attack(Choice):
     Subclasses give `run`, the algorithm alone. The shell checks images and labels, holds the model in eval mode with
     frozen parameters and normalisation, seeds every generator inside and restores it outside, and refuses a result
     that left ball or range. `target` makes an attack targeted: at a random other class (fixed by the seed and the image),
-    or at the class that the model finds least likely; `targets=` names the classes outright.
+    or at the class that the model finds least likely; `targets=` names the classes outright. With `batch_size` no more
+    images than that go through the model at once (256 where an attack only asks): as samples that are lost leave, the
+    places in its batches go to others. A random model then draws in another order; of any other no number changes.
     """
 
     target: Target | None = None
@@ -34,16 +37,25 @@ class Attack(Choice):
         """Whether the result keeps to the threat's ball. Unbounded attacks keep to the range alone."""
         return True
 
+    @property
+    def thins_out(self) -> bool:
+        """Whether its batches get smaller as samples are lost, so that given several, and a `batch_size`, it keeps the model's
+        full. Such an attack asks its model through `InputGradient`, `predict` or `Queries` alone."""
+        return bool(getattr(self, "early_stop", False))
+
     @final
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, threat: Threat, seed: int, targets: Tensor | None = None
-    ) -> Tensor:
+        self, model: Model, x: Tensor, y: Tensor, *, threat: Threat, seed: int, targets: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        if batch_size is not None and batch_size < 1:
+            raise InvalidInput(f"batch_size must be at least 1, found {batch_size}")
         threat.check(x)
         check_labels(x, y)
         if len(x) == 0:
             return x.clone()
         x, y = x.detach(), y.detach() if is_soft(y) else y.long()
-        with frozen(model), rng.scope(seed):
+        with frozen(model), rng.scope(seed), at_most(batch_size):
             reach = self._target(model, x, y, seed, targets)
             x_adv = self.run(model, x, Aim(y, reach, exact=reach is not None), threat, seed).detach()
         if x_adv.shape != x.shape or x_adv.dtype != x.dtype:

@@ -47,6 +47,10 @@ class Ensemble(Attack, kind="ensemble"):
     def bounded(self) -> bool:
         return all(attack.bounded for attack in self.attacks)
 
+    @property
+    def thins_out(self) -> bool:
+        return self.draws == 1 or any(attack.thins_out for attack in self.attacks)
+
     def with_rule(self, rule: GradientRule | None) -> Self:
         return self.model_copy(update={"attacks": tuple(attack.with_rule(rule) for attack in self.attacks)})
 

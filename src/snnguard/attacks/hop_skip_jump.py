@@ -54,6 +54,10 @@ class HopSkipJump(Attack, kind="hop-skip-jump"):
     draws: int = Field(default=1, ge=1)
     early_stop: bool = True
 
+    @property
+    def thins_out(self) -> bool:
+        return False  # one sample alone asks about many points
+
     def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:
         if not isinstance(threat, Linf | L2):
             raise InvalidInput(f"HopSkipJump knows the threats linf and l2, not {threat.kind}; take one of those")

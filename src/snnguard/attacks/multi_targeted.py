@@ -53,6 +53,10 @@ class MultiTargeted(Attack, kind="multi-targeted"):
         return self.attack.bounded
 
     @property
+    def thins_out(self) -> bool:
+        return self._draws() == 1 or self.attack.thins_out
+
+    @property
     def gradient(self) -> InputGradient | None:
         """The inner attack's way to the gradient, if it has one."""
         found = getattr(self.attack, "gradient", None)

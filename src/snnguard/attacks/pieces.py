@@ -3,7 +3,9 @@
 Samples do not know each other, so the pieces change no number, except of a random model, which draws in another order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -12,12 +14,30 @@ from snnguard.errors import OutOfMemory, out_of_memory
 
 T = TypeVar("T")
 
+_limit: ContextVar[int | None] = ContextVar("limit", default=None)
+
+
+@contextmanager
+def at_most(images: int | None) -> Iterator[None]:
+    """No piece that is begun in the block is larger (None: whatever held before)."""
+    before = _limit.set(smaller(images))
+    try:
+        yield
+    finally:
+        _limit.reset(before)
+
+
+def smaller(most: int | None) -> int | None:
+    """`most` (None: any number), or what `at_most` allows where that is less."""
+    limits = [limit for limit in (most, _limit.get()) if limit is not None]
+    return min(limits) if limits else None
+
 
 class Pieces:
-    """Remembers the largest piece that is known to fit."""
+    """Remembers the largest piece that is known to fit, at first `most` or what `at_most` allows."""
 
     def __init__(self, most: int | None = None) -> None:
-        self.most = most
+        self.most = smaller(most)
 
     def __call__(self, count: int, work: Callable[[slice], T]) -> list[T]:
         """`work` on consecutive slices of `count` samples, of none on one empty slice.

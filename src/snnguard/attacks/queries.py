@@ -9,9 +9,10 @@ from snnguard import rng
 
 from .aim import Aim
 from .model import Model, check_labels
+from .pieces import smaller
 
 TOGETHER = 256
-"""Images that may go through a model at once, unless the attack was called with more."""
+"""Images that may go through a model at once, unless the attack was called with larger batches."""
 
 
 class Answer(NamedTuple):
@@ -22,11 +23,11 @@ class Answer(NamedTuple):
 
 
 class Queries:
-    """The door of one run over `size` samples: no gradients, and at most max(`size`, 256) images at once."""
+    """The door of one run over `size` samples: no gradients, and at most a batch or 256 images at once."""
 
     def __init__(self, model: Model, size: int, *, draws: int) -> None:
         self.model, self.draws, self.checked = model, draws, False
-        self.together = max(size, TOGETHER)
+        self.together = max(smaller(size) or size, TOGETHER)
 
     def __call__(self, x: Tensor, aim: Aim) -> Answer:
         """At the images `x` [n, *F], whose aims are `aim`."""

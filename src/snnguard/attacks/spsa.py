@@ -45,6 +45,10 @@ class SPSA(Attack, kind="spsa"):
     draws: int = Field(default=1, ge=1)
     early_stop: bool = True
 
+    @property
+    def thins_out(self) -> bool:
+        return False  # one sample alone asks about many points
+
     def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:
         search = Search(model, x, aim, draws=self.draws, early_stop=self.early_stop)
         generators = rng.per_sample(x, rng.derive(seed, "directions"))

@@ -27,13 +27,17 @@ from .suite import Entry, Suite, rule_name
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """After a batch: which attack, how many of its batches are done, and the worst case so far, this attack included."""
+    """On the way: the attack, how many of the images that it is run on are done, the worst case so far, this one included."""
 
     attack: str
     done: int
     total: int
     worst: Interval
 
+
+REFILL = 4
+"""Batches that are attacked together where lost images leave, so that the places in the model's batches go to others.
+Few, since this is what an interruption may cost."""
 
 Report = Callable[[Progress], None]
 
@@ -63,7 +67,7 @@ def evaluate(
     mean logits of `eval_draws` (default 10) fresh draws. `required` are attacks that the defense declares necessary;
     `substitutes` are the models, by name, on which the suite crafts images to transfer: those that are not given are
     left out. With `partial`, a folder, finished batches are kept there and an interrupted evaluation goes on; whoever has
-    saved the record deletes the folder. `report(progress)` is called after each batch.
+    saved the record deletes the folder. `report(progress)` is called after each batch, or each few.
 
     Raises `InvalidInput` for images or labels that do not fit.
     """
@@ -137,7 +141,7 @@ class _Judge:
         logits = self._two_looks()
         self.stochastic = not torch.equal(*logits)
         self.eval_draws = eval_draws or (10 if self.stochastic else 1)
-        asked = [suite.to_json(), threat.to_json(), seed, batch_size, self.eval_draws]
+        asked = [suite.to_json(), threat.to_json(), seed, batch_size, REFILL, self.eval_draws]
         # The weights alone do not say what the network computes (steps, encoder, neuron), so its logits are part of the key.
         looks = [*logits, *(predict(other, x[:32]) for other in substitutes.values())]
         self.partial = Partial(partial, digest(model, [x, y, *looks], asked))
@@ -149,18 +153,18 @@ class _Judge:
         """Runs one attack on the samples `asked`; `standing` are those that no attack before has turned."""
         correct, left = torch.tensor(asked.values), torch.tensor(standing.values)
         chosen = correct.nonzero().flatten()
-        sums = dict.fromkeys(("linf", "l2", "seconds", "forwards", "backwards"), 0.0)
-        batches = chosen.split(self.batch_size) if len(chosen) else ()
-        for number, index in enumerate(batches):
+        sums, finished = dict.fromkeys(("linf", "l2", "seconds", "forwards", "backwards"), 0.0), 0
+        for number, index in enumerate(self._together(entry.attack, chosen)):
             done = self.partial.get(entry.name, number)
             if done is None:
                 done = self._batch(entry, index)
                 self.partial.put(entry.name, number, done)
             correct[index] = torch.tensor(done["right"], dtype=torch.bool)
             sums = {name: total + done[name] for name, total in sums.items()}
+            finished += len(index)
             if report is not None:
                 worst = Flags(tuple((left & correct).tolist() if entry.counts else left.tolist()))
-                report(Progress(attack=entry.name, done=number + 1, total=len(batches), worst=worst.interval))
+                report(Progress(attack=entry.name, done=finished, total=len(chosen), worst=worst.interval))
         gradient = entry.gradient
         return AttackResult(
             name=entry.name, attack={**entry.attack.to_json(), "bounded": entry.attack.bounded},
@@ -171,13 +175,21 @@ class _Judge:
             forwards=int(sums["forwards"]), backwards=int(sums["backwards"]),
         )  # fmt: skip
 
+    def _together(self, attack: Attack, chosen: Tensor) -> Sequence[Tensor]:
+        """The samples, in the parts in which they are attacked. None of a random model's leaves early: nothing to refill."""
+        if len(chosen) == 0:
+            return ()
+        return chosen.split(self.batch_size * (REFILL if attack.thins_out and not self.stochastic else 1))
+
     def _batch(self, entry: Entry, chosen: Tensor) -> dict[str, Any]:
         began = time.perf_counter()
         x, y = self.x[chosen], self.y[chosen]
         crafting = self.substitutes[entry.substitute] if entry.substitute else self.target
         threat = self.threat.model_copy(update={"eps": self._radius(entry) * self.threat.eps})
         with metered(crafting) as cost:
-            x_adv = entry.attack(crafting, x, y, threat=threat, seed=self._seed(entry.name))
+            x_adv = entry.attack(
+                crafting, x, y, threat=threat, seed=self._seed(entry.name), batch_size=self.batch_size
+            )  # fmt: skip
         moved = (x_adv - x).flatten(1)
         return {
             "right": self._right(x_adv, y, entry.name).tolist(),
