@@ -11,6 +11,7 @@ import statistics
 import time
 from pathlib import Path
 
+from snnguard import pages
 from snnguard.data import fake
 from snnguard.defenses import Defense, Stack
 from snnguard.evaluation import gather
@@ -69,7 +70,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     names = given.names or sorted(name for name, make in Defense.members().items() if make.__module__.startswith("snnguard."))
-    found = ratios(names, given.network, given.batch, given.rounds)
+    with pages.kept():  # as in `fit`
+        found = ratios(names, given.network, given.batch, given.rounds)
     for name, row in sorted(found.items(), key=lambda item: item[1]["ratio"]):
         print(f"{name:22} {1000 * row['seconds']:9.1f} ms   {row['ratio']:.2f}")
     where = gather(seed=0)

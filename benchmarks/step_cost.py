@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from defense_cost import loop
-from snnguard import rng
+from snnguard import pages, rng
 from snnguard.bench import alternate
 from snnguard.bench.measure import ratio
 from snnguard.defenses import MPDSGR, REG, TGO, AdversarialTraining, Defense, Stack, rat, tgo_mc, tgo_nlif
@@ -35,7 +35,8 @@ DEFENSES: dict[str, Defense] = {
 def steps(network: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:
     """Seconds of a training step with each defense."""
     actions = {name: loop(defense, network, batch).step for name, defense in DEFENSES.items()}
-    return compared(alternate(actions, rounds=rounds, warm_up=2), "plain")
+    with pages.kept():  # as in `fit`
+        return compared(alternate(actions, rounds=rounds, warm_up=2), "plain")
 
 
 def kernels(rounds: int) -> dict[str, dict[str, float]]:

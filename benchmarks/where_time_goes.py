@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
 
-from snnguard.bench import CONTESTANTS, Case
-from snnguard.bench.speed import action
+from snnguard.bench import Case
+from snnguard.bench.speed import hosted
 from snnguard.evaluation import gather
 
 KINDS = {
@@ -28,8 +28,7 @@ KINDS = {
 
 def shares(case: Case, repetitions: int) -> dict[str, float]:
     """Share of each kind in the CPU time that operations spend themselves."""
-    (ours,) = (one for one in CONTESTANTS if one.name == "snnguard")
-    act = action(ours, case)
+    act = hosted("snnguard", case, "cpu")
     act()
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(repetitions):

@@ -18,7 +18,7 @@ ROOT = Path(snnguard.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 ROOMS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
 LEVELS = {
-    0: "errors rng threat record choice cache compiled comparison paired findings",
+    0: "errors rng threat record choice cache compiled pages comparison paired findings",
     1: "neurons report",
     2: "layers encoders",
     3: "networks data",

@@ -6,7 +6,7 @@ from typing import Literal, Self, final
 import torch
 from torch import Tensor
 
-from snnguard import rng
+from snnguard import pages, rng
 from snnguard.choice import Choice
 from snnguard.errors import AttackFault, InvalidInput
 from snnguard.neurons import GradientRule
@@ -55,7 +55,7 @@ class Attack(Choice):
         if len(x) == 0:
             return x.clone()
         x, y = x.detach(), y.detach() if is_soft(y) else y.long()
-        with frozen(model), rng.scope(seed), at_most(batch_size):
+        with frozen(model), rng.scope(seed), at_most(batch_size), pages.kept():
             reach = self._target(model, x, y, seed, targets)
             x_adv = self.run(model, x, Aim(y, reach, exact=reach is not None), threat, seed).detach()
         if x_adv.shape != x.shape or x_adv.dtype != x.dtype:

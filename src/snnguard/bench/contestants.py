@@ -22,7 +22,9 @@ from snnguard.neurons import neurons_of
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
     """One way to run the network: `make` turns ours into it. `backward` says that input gradients are taken by
-    `loss.backward()`, with weight gradients computed on the way, as ART and foolbox do."""
+    `loss.backward()`, with weight gradients computed on the way, as ART and foolbox do. `hosted` are those that run as
+    `snnguard train` and our attacks run a network: freed memory stays with the process (`pages`), and the optimiser is ours;
+    the others run as a script of their users does."""
 
     name: str
     make: Callable[[nn.Module, int], nn.Module]
@@ -30,6 +32,7 @@ class Contestant:
     channels_last: bool = True
     frozen: bool = True
     backward: bool = False
+    hosted: bool = True
 
     @property
     def installed(self) -> bool:
@@ -192,15 +195,17 @@ def _snntorch(model: nn.Module, steps: int) -> nn.Module:
 CONTESTANTS = (
     Contestant(name="floor", make=_relu),
     Contestant(name="snnguard", make=lambda model, _: model),
-    Contestant(name="loop", make=_loop, frozen=False),
+    Contestant(name="loop", make=_loop, frozen=False, hosted=False),
     Contestant(
         name="spikingjelly", make=lambda m, t: _spikingjelly(m, t, repeat=False), needs="spikingjelly", frozen=False
     ),
     Contestant(
         name="spikingjelly as used", make=lambda m, t: _spikingjelly(m, t, repeat=True), needs="spikingjelly",
-        channels_last=False, frozen=False, backward=True,
+        channels_last=False, frozen=False, backward=True, hosted=False,
     ),
-    Contestant(name="snntorch", make=_snntorch, needs="snntorch", channels_last=False, frozen=False, backward=True),
+    Contestant(
+        name="snntorch", make=_snntorch, needs="snntorch", channels_last=False, frozen=False, backward=True, hosted=False
+    ),
 )  # fmt: skip
 
 

@@ -1,21 +1,22 @@
 """Training steps and input gradients of every contestant, in turns."""
 
 import statistics
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snnguard import rng
+from snnguard import pages, rng
+from snnguard.training import SGD
 
+from . import apart
 from .contestants import CONTESTANTS, Contestant, calibrated, contestants, ours
-from .measure import alternate, peak_memory, ratio
+from .measure import ratio
 
 Work = Literal["training step", "input gradient"]
 Precision = Literal["float32", "bfloat16"]
@@ -47,9 +48,15 @@ class Row:
 
 
 def measure(case: Case, *, rounds: int = 5, among: Sequence[Contestant] | None = None, device: str = "cpu") -> list[Row]:
-    """One row per contestant."""
-    actions = {one.name: action(one, case, device=device) for one in among or contestants()}
-    seconds = alternate(actions, rounds=rounds)
+    """One row per contestant. They take turns, each in a process of its own; the first round is not kept."""
+    names = [one.name for one in among or contestants()]
+    made = [apart.process(name).submit(apart.prepare, partial(hosted, name, case, device)) for name in names]
+    for one in made:
+        one.result()
+    turns = [{name: apart.process(name).submit(apart.seconds).result() for name in names} for _ in range(1 + rounds)]
+    seconds = {name: [turn[name] for turn in turns[1:]] for name in names}
+    for name in names:
+        apart.process(name).submit(apart.forget).result()
     return [
         Row(
             case=case,
@@ -62,6 +69,22 @@ def measure(case: Case, *, rounds: int = 5, among: Sequence[Contestant] | None =
     ]
 
 
+def hosted(name: str, case: Case, device: str) -> Callable[[], object]:
+    """The action of a contestant; with memory kept, where that is how it runs, for as long as it is there."""
+    (contestant,) = (one for one in CONTESTANTS if one.name == name)
+    act = action(contestant, case, device=device)
+    if not contestant.hosted:
+        return act
+
+    def within() -> Iterator[object]:
+        with pages.kept():
+            while True:
+                yield act()
+
+    running = within()
+    return lambda: next(running)
+
+
 def action(contestant: Contestant, case: Case, *, device: str = "cpu") -> Callable[[], object]:
     """What is timed, with everything made that it needs."""
     with rng.scope(0):
@@ -71,7 +94,7 @@ def action(contestant: Contestant, case: Case, *, device: str = "cpu") -> Callab
         model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
     given, answers = x.to(device), y.to(device)
     if case.work == "training step":
-        return _training_step(model, given, answers, case)
+        return _training_step(model, given, answers, case, contestant)
     return _input_gradient(model, given, answers, case, contestant)
 
 
@@ -79,8 +102,10 @@ def _precision(case: Case, x: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(x.device.type, torch.bfloat16) if case.precision == "bfloat16" else nullcontext()
 
 
-def _training_step(model: nn.Module, x: Tensor, y: Tensor, case: Case) -> Callable[[], object]:
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+def _training_step(model: nn.Module, x: Tensor, y: Tensor, case: Case, contestant: Contestant) -> Callable[[], object]:
+    optimiser: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    if contestant.hosted:
+        optimiser = SGD(learning_rate=0.01, momentum=0.9, weight_decay=0).over(model, [])
     model.train()
 
     def step() -> None:
@@ -116,14 +141,7 @@ def measure_memory(case: Case, *, among: Sequence[str] = (), device: str = "cpu"
     found = {}
     for contestant in contestants():
         if not among or contestant.name in among:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                found[contestant.name] = pool.submit(_peak, contestant.name, case, torch.get_num_threads(), device).result()
+            with apart.fresh_process() as process:
+                process.submit(apart.prepare, partial(hosted, contestant.name, case, device)).result()
+                found[contestant.name] = process.submit(apart.peak, device).result()
     return found
-
-
-def _peak(name: str, case: Case, threads: int, device: str) -> int:
-    torch.set_num_threads(threads)
-    (contestant,) = (one for one in CONTESTANTS if one.name == name)
-    act = action(contestant, case, device=device)
-    act()
-    return peak_memory(act, device=device)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnguard import rng
+from snnguard import pages, rng
 from snnguard.attacks import Attack, Model, check_labels, predict
 from snnguard.attacks.repair import Repaired
 from snnguard.errors import InvalidInput
@@ -42,6 +42,7 @@ Few, since this is what an interruption may cost."""
 Report = Callable[[Progress], None]
 
 
+@pages.kept()
 def evaluate(
     model: Model,
     x: Tensor,
@@ -177,9 +178,8 @@ class _Judge:
 
     def _together(self, attack: Attack, chosen: Tensor) -> Sequence[Tensor]:
         """The samples, in the parts in which they are attacked. None of a random model's leaves early: nothing to refill."""
-        if len(chosen) == 0:
-            return ()
-        return chosen.split(self.batch_size * (REFILL if attack.thins_out and not self.stochastic else 1))
+        size = self.batch_size * (REFILL if attack.thins_out and not self.stochastic else 1)
+        return [chosen[i : i + size] for i in range(0, len(chosen), size)]
 
     def _batch(self, entry: Entry, chosen: Tensor) -> dict[str, Any]:
         began = time.perf_counter()

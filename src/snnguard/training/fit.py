@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snnguard import rng
+from snnguard import pages, rng
 from snnguard.analysis import histogram, membranes, summary
 from snnguard.attacks import hard, predict
 from snnguard.data import Augmentation, Split
@@ -112,7 +112,7 @@ def _fit(fabric: Fabric, *given: Any, report: Report | None = None) -> Outcome:
     loop = Loop(fabric, *given)
     model = loop.model
     loop.resume()
-    with graceful() as stop_asked:
+    with pages.kept(), graceful() as stop_asked:
         while loop.progress.step < loop.steps:
             loop.step()
             ended = loop.progress.step % loop.per_epoch == 0 or loop.progress.step == loop.steps

@@ -32,7 +32,9 @@ class Optimiser(Choice):
             decay = self.weight_decay if group.weight_decay is None else group.weight_decay
             made.append(self._group(group.parameters, taken, decay, group.learning_rate_scale))
         made.append(self._group(model.parameters(), taken, self.weight_decay, 1.0))
-        return self.build([group for group in made if group["params"]])
+        optimiser = self.build([group for group in made if group["params"]])
+        optimiser.register_step_pre_hook(_laid_out_alike)
+        return optimiser
 
     def _group(self, parameters: Iterable[nn.Parameter], taken: set[int], decay: float, scale: float) -> dict[str, Any]:
         fresh = [p for p in parameters if id(p) not in taken]
@@ -56,7 +58,8 @@ class SGD(Optimiser, kind="sgd"):
         return self
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum, nesterov=self.nesterov)
+        settings: dict[str, Any] = {"momentum": self.momentum, "nesterov": self.nesterov, "fused": _fused(groups)}
+        return torch.optim.SGD(groups, lr=self.learning_rate, **settings)
 
 
 @final
@@ -69,7 +72,24 @@ class AdamW(Optimiser, kind="adamw"):
     beta2: float = Field(default=0.999, ge=0, lt=1)
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(groups, lr=self.learning_rate, betas=(self.beta1, self.beta2))
+        return torch.optim.AdamW(groups, lr=self.learning_rate, betas=(self.beta1, self.beta2), fused=_fused(groups))
+
+
+def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:
+    """One pass over the weights in place of several, on a CPU; elsewhere PyTorch chooses (None)."""
+    return all(weight.device.type == "cpu" for group in groups for weight in group["params"]) or None
+
+
+def _laid_out_alike(optimiser: torch.optim.Optimizer, *_: object) -> None:
+    """Gives gradients and state the memory order of their weights. The fused step goes through all of them as they lie, and
+    mixes up a momentum that was read from a file, say, with weights that are channels last."""
+    for weight in (weight for group in optimiser.param_groups for weight in group["params"]):
+        if weight.grad is not None and weight.grad.stride() != weight.stride():
+            weight.grad = torch.empty_like(weight).copy_(weight.grad)
+        kept = optimiser.state.get(weight, {})
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def learning_rate_share(progress: float, warmup: float, final: float) -> float:
