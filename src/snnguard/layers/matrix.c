@@ -40,7 +40,7 @@ typedef struct {
 #define BLOCK 1024        /* float32 in two by two tiles of a result */
 #define ROWS 256          /* rows of a result that are worked on at a time: in the second cache, as all that follows */
 #define DEPTH 18          /* steps, of 32 terms, of a left factor that are worked on at a time; it fixes the order of the sum */
-#define STEPS 6           /* steps of what stays in the first cache */
+#define STEPS 18          /* steps of a weight gradient that are worked on at a time */
 #define WIDTH 18          /* pairs of tiles of a weight gradient that are worked on at a time */
 #define TURNED (8 << 20)  /* bytes of g that are laid out at a time */
 
@@ -236,7 +236,9 @@ typedef struct {
     const int64_t *step;
 } Left;
 
-/* out [2 x 2 tiles] (+)= left times right [2][steps][pieces]. A piece that is there already is not read again. */
+/* out [2 x 2 tiles] (+)= left times right [2][steps][pieces]. Small products first, in an order in which most find one of their
+ * pieces there. Every step ends with a write to nowhere: without these the writes of the result hold the unit up for longer than all
+ * of them together take, on the one processor where this was measured. */
 #define ONE(l, r) \
     if (left_piece != (l)) { \
         left_piece = (l); \
@@ -254,6 +256,7 @@ typedef struct {
     _tile_dpbf16ps(3, 5, 7);
 
 static inline __attribute__((always_inline)) void tiles(Left left, int lefts, const half *right, int64_t next_right, int rights, int64_t steps, float *out, int fresh) {
+    float idle[256] __attribute__((aligned(64)));
     settle();
     if (fresh) {
         _tile_zero(0);
@@ -269,12 +272,10 @@ static inline __attribute__((always_inline)) void tiles(Left left, int lefts, co
     for (int64_t k = 0; k < steps; k++, right += rights * TILE) {
         int left_piece = -1, right_piece = -1;
         if (rights == 3) { ONE(0, 2) ONE(0, 1) }
+        if (lefts == 3 && rights == 3) { ONE(1, 1) }
+        if (lefts == 3) { ONE(1, 0) ONE(2, 0) }
         ONE(0, 0)
-        if (lefts == 3) {
-            ONE(1, 0)
-            if (rights == 3) { ONE(1, 1) ONE(2, 0) }
-            else { ONE(2, 0) }
-        }
+        _tile_stored(7, idle, 64);
     }
     _tile_stored(0, out, 64);
     _tile_stored(1, out + 256, 64);
@@ -345,13 +346,10 @@ static int64_t group_steps(const Product *s, const View *v) {
     return most(1, least(up(s->channels, 32), DEPTH / (v->taps_high * v->taps_wide)));
 }
 
-/* Steps of a panel: what stays in the first cache beside what is read with it. */
-static int64_t panel_steps(const Product *s) { return s->pieces == 3 ? 4 : STEPS; }
-
-/* A panel: right tiles [2][steps][pieces] for 32 columns from n on, from step `first` on of a group of `wide` steps a tap. */
-static void lay_panel(const Product *s, const View *v, const float *w, int64_t n, int64_t group, int64_t wide, int64_t first, int64_t steps, half *out) {
+/* A panel: right tiles [2][steps][pieces] for 32 columns from n on, of a group of `wide` steps a tap. */
+static void lay_panel(const Product *s, const View *v, const float *w, int64_t n, int64_t group, int64_t wide, half *out) {
     for (int64_t j = 0; j < 2; j++)
-        for (int64_t k = first; k < first + steps; k++, out += s->weight_pieces * TILE)
+        for (int64_t k = 0; k < v->taps_high * v->taps_wide * wide; k++, out += s->weight_pieces * TILE)
             lay_weights(s, w, n + 16 * j, tap_in_weights(s, v, k / wide), (group + k % wide) * 32, out);
 }
 
@@ -368,7 +366,7 @@ static void some_rows(const Product *s, const View *v, const float *x, const flo
     const int64_t each = up(s->channels, 32), taps = v->taps_high * v->taps_wide, lefts = s->pieces, rights = s->weight_pieces;
     const int64_t tall = up(count, 32), pairs = up(to - from, 32), all = up(s->columns, 32);
     for (int64_t group = 0; group < each; group += group_steps(s, v)) {
-        const int64_t wide = least(group_steps(s, v), each - group), deep = taps * wide, panels = up(deep, panel_steps(s));
+        const int64_t wide = least(group_steps(s, v), each - group), deep = taps * wide;
         const Strip strip = strip_of(v, first, count, wide, b.strip);
         lay_strip(s, v, strip, x, scale, group * 32, wide);
         places(s, v, strip, first, tall * 32, b.place);
@@ -378,20 +376,17 @@ static void some_rows(const Product *s, const View *v, const float *x, const flo
             lay_left(s, strip, b.place, tall * 32, b.step, deep, b.left);
             for (int64_t k = 0; k < deep; k++) b.step[k] = k * lefts * TILE;
         }
-        for (int64_t i = 0; i < panels * pairs; i++) {
-            /* Weights that are read for the first time are read along their rows. */
-            const int64_t across = s->backward && !laid, n = across ? i % pairs : i / panels, k = (across ? i / pairs : i % panels) * panel_steps(s);
-            const int64_t steps = least(panel_steps(s), deep - k);
+        for (int64_t n = 0; n < pairs; n++) {
             const half *panel = b.right;
-            if (laid) panel = laid + (taps * group * all + (from / 32 + n) * deep + k) * 2 * rights * TILE;
-            else lay_panel(s, v, w, from + n * 32, group, wide, k, steps, b.right);
+            if (laid) panel = laid + (taps * group * all + (from / 32 + n) * deep) * 2 * rights * TILE;
+            else lay_panel(s, v, w, from + n * 32, group, wide, b.right);
             for (int64_t r = 0; r < tall; r++) {
-                Left left = {b.left + 2 * r * deep * lefts * TILE, b.left + (2 * r + 1) * deep * lefts * TILE, 64, TILE, b.step + k};
+                Left left = {b.left + 2 * r * deep * lefts * TILE, b.left + (2 * r + 1) * deep * lefts * TILE, 64, TILE, b.step};
                 if (direct) {
                     left.upper = strip.at + b.place[32 * r] * strip.row, left.lower = strip.at + b.place[32 * r + 16] * strip.row;
                     left.bytes = v->step * strip.row * 2, left.piece = strip.plane;
                 }
-                multiply(left, lefts, panel, steps * rights * TILE, rights, steps, b.blocks + (n * tall + r) * BLOCK, group + k == 0);
+                multiply(left, lefts, panel, deep * rights * TILE, rights, deep, b.blocks + (n * tall + r) * BLOCK, group == 0);
             }
         }
     }
@@ -406,7 +401,7 @@ static void some_rows(const Product *s, const View *v, const float *x, const flo
 /* The rows of one view. Returns 1 without memory. */
 static int product_of(const Product *s, const View *v, const float *x, const float *scale, const float *w, const float *start, float *out) {
     const int64_t rows = s->images * v->high * v->wide, pairs = up(s->columns, 32), each = up(s->channels, 32);
-    const int64_t taps = v->taps_high * v->taps_wide, wide = group_steps(s, v), pace = panel_steps(s), rights = s->weight_pieces;
+    const int64_t taps = v->taps_high * v->taps_wide, wide = group_steps(s, v), rights = s->weight_pieces;
     const int64_t share = up(up(rows, s->threads), 32) * 32, block = share < 128 ? least(up(rows, 32) * 32, 128) : least(ROWS, share), blocks = up(rows, block);
     const int64_t parts = blocks >= s->threads ? 1 : least(pairs, up(s->threads, blocks)), broad = up(pairs, parts) * 32;
     half *laid = blocks > 1 ? room(taps * each * pairs * 2 * rights * TILE * 2) : NULL;
@@ -416,7 +411,7 @@ static int product_of(const Product *s, const View *v, const float *x, const flo
         configure();
         Bench b;
         b.strip = room(strip_bytes(s, v, block, wide)), b.left = room(block * taps * wide * 64 * s->pieces);
-        b.right = room(2 * pace * rights * TILE * 2), b.blocks = room(block * broad * 4), b.place = room(block * 4), b.step = room(taps * wide * 8);
+        b.right = room(2 * taps * wide * rights * TILE * 2), b.blocks = room(block * broad * 4), b.place = room(block * 4), b.step = room(taps * wide * 8);
         if (!b.strip || !b.left || !b.right || !b.blocks || !b.place || !b.step) {
 #pragma omp atomic write
             failed = 1;
@@ -425,9 +420,7 @@ static int product_of(const Product *s, const View *v, const float *x, const flo
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < up(each, wide) * pairs; i++) { /* groups of channels, in each [pairs of columns][panels] */
                 const int64_t group = i / pairs * wide, some = least(wide, each - group);
-                half *to = laid + (taps * group * pairs + i % pairs * taps * some) * 2 * rights * TILE;
-                for (int64_t k = 0; k < taps * some; k += pace)
-                    lay_panel(s, v, w, i % pairs * 32, group, some, k, least(pace, taps * some - k), to + k * 2 * rights * TILE);
+                lay_panel(s, v, w, i % pairs * 32, group, some, laid + (taps * group * pairs + i % pairs * taps * some) * 2 * rights * TILE);
             }
 #pragma omp barrier
         int stop;
@@ -524,8 +517,8 @@ typedef struct {
 /* blocks [pairs of columns][blocks of channels][taps] = the gradient from 32 * steps rows, of which `turned` are the left tiles. */
 static void some_columns(const Product *s, const View *v, const float *x, const half *turned, Part part, int64_t first, int64_t steps, Bench b) {
     const int64_t rows = s->images * s->rows_height * s->rows_width, tall = up(s->columns, 32), lefts = s->weight_pieces, rights = s->pieces;
-    for (int64_t done = 0; done < steps; done += 3 * STEPS) {
-        const int64_t those = least(3 * STEPS, steps - done), from = first + done * 32;
+    for (int64_t done = 0; done < steps; done += STEPS) {
+        const int64_t those = least(STEPS, steps - done), from = first + done * 32;
         const Strip strip = strip_of(v, from, least(those * 32, rows - from), 1, b.strip);
         places(s, v, strip, from, those * 32, b.place);
         for (int64_t c = 0; c < part.channels; c++) {
@@ -533,15 +526,13 @@ static void some_columns(const Product *s, const View *v, const float *x, const 
             for (int64_t t = 0; t < part.taps; t++)
                 lay_columns(strip, rights, b.place, tap_offset(s, v, part.tap + t), those, b.right + (c * part.taps + t) * 2 * those * rights * TILE);
         }
-        for (int64_t n = 0; n < tall; n++)
-            for (int64_t k = 0; k < those; k += STEPS) {
-                const int64_t few = least(STEPS, those - k);
-                const half *panel = turned + ((done + k) * tall + n * few) * 2 * lefts * TILE;
-                const Left left = {panel, panel + few * lefts * TILE, 64, TILE, b.step};
-                for (int64_t c = 0; c < part.channels * part.taps; c++)
-                    multiply(left, lefts, b.right + (2 * c * those + k) * rights * TILE, those * rights * TILE, rights, few,
-                             b.blocks + (n * part.channels * part.taps + c) * BLOCK, done + k == 0);
-            }
+        for (int64_t n = 0; n < tall; n++) {
+            const half *panel = turned + (done * tall + n * those) * 2 * lefts * TILE;
+            const Left left = {panel, panel + those * lefts * TILE, 64, TILE, b.step};
+            for (int64_t c = 0; c < part.channels * part.taps; c++)
+                multiply(left, lefts, b.right + 2 * c * those * rights * TILE, those * rights * TILE, rights, those,
+                         b.blocks + (n * part.channels * part.taps + c) * BLOCK, done == 0);
+        }
     }
 }
 
@@ -551,7 +542,7 @@ int matrix_weight_gradient(const Product *s, const float *x, const float *g, flo
     const int64_t lefts = s->weight_pieces, rights = s->pieces, tall = up(s->columns, 32);
     const View v = view_of(s, 0, 0);
     const int64_t kept = least(TURNED, most(TURNED / 16, 2 * s->columns * taps * s->channels * 4));
-    const int64_t chunk = least(steps, up(kept / (tall * 2 * lefts * TILE * 2), 3 * STEPS) * 3 * STEPS);
+    const int64_t chunk = least(steps, up(kept / (tall * 2 * lefts * TILE * 2), STEPS) * STEPS);
     int64_t deep = most(1, least(each, WIDTH / s->taps_wide));
     while (deep > 1 && s->taps_high * up(each, deep) < 3 * s->threads) deep = up(deep, 2);
     const int64_t units = s->taps_high * up(each, deep);
@@ -561,8 +552,8 @@ int matrix_weight_gradient(const Product *s, const float *x, const float *g, flo
     {
         configure();
         Bench b;
-        b.right = room(s->taps_wide * deep * 2 * 3 * STEPS * rights * TILE * 2), b.strip = room(strip_bytes(s, &v, 3 * STEPS * 32, 1));
-        b.blocks = room(tall * s->taps_wide * deep * BLOCK * 4), b.place = room(3 * STEPS * 32 * 4), b.step = room(STEPS * 8);
+        b.right = room(s->taps_wide * deep * 2 * STEPS * rights * TILE * 2), b.strip = room(strip_bytes(s, &v, STEPS * 32, 1));
+        b.blocks = room(tall * s->taps_wide * deep * BLOCK * 4), b.place = room(STEPS * 32 * 4), b.step = room(STEPS * 8);
         if (!b.right || !b.strip || !b.blocks || !b.place || !b.step) {
 #pragma omp atomic write
             failed = 1;
