@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from torch import Tensor
 
+from snnguard import compiled
 from snnguard.layers import ConvexCombination, Sum, merge
+from snnguard.layers.residual import PACE
 
 
 def test_sum() -> None:
@@ -43,6 +46,45 @@ def test_its_gradients_are_those_of_the_formula(shape: tuple[int, ...], last: bo
     for one, other in zip(*found, strict=True):
         assert one.dtype == other.dtype
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def worked(skip: Tensor, branch: Tensor, weights: Tensor) -> list[Tensor]:
+    """What is merged, and the gradients of both parts and of the coefficients."""
+    module = ConvexCombination()
+    with torch.no_grad():
+        module.c.copy_(torch.tensor([0.3, 0.9]))
+    leaves = [part.clone().requires_grad_() for part in (skip, branch)]
+    out = module(*leaves)
+    return [out, *torch.autograd.grad(out, [*leaves, module.c], weights)]
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, PACE - 1, PACE, 3 * PACE + 7])
+def test_with_and_without_a_compiler(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, before = torch.Generator().manual_seed(size), torch.get_num_threads()
+    parts = [torch.randn(size, generator=generator) for _ in range(3)]
+    one = worked(*parts)
+    torch.set_num_threads(3)
+    try:
+        three = worked(*parts)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
+    asked: list[object] = []
+    monkeypatch.setattr(compiled, "library", lambda *sources: asked.append(sources))
+    plain = worked(*parts)
+    assert len(asked) == 2
+    for a, b in zip(one, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * size**0.5)
+    exact = [(parts[2].double() * part.double()).sum() for part in parts[:2]]
+    torch.testing.assert_close(one[3].double(), torch.stack(exact), rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_that_lie_otherwise() -> None:
+    skip, branch, weights = torch.randn(3, 4, 5, 6, 7, generator=torch.Generator().manual_seed(0)).expand(3, 3, 4, 5, 6, 7)
+    for other in (weights.transpose(0, 1).contiguous().transpose(0, 1), weights[:1].expand(3, -1, -1, -1, -1)):
+        found, same = worked(skip, branch, other), worked(skip, branch, other.contiguous())
+        for a, b in zip(found, same, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_parts_of_other_shapes_and_second_derivatives() -> None:

@@ -71,7 +71,7 @@ def _has_windows(x: Tensor, weight: Tensor, windows: Windows) -> bool:
     return all(size + 2 * windows.padding >= taps for size, taps in zip(x.shape[2:], weight.shape[2:], strict=True))
 
 
-def _again(gradient: Tensor) -> bool:
+def again(gradient: Tensor) -> bool:
     """Whether a backward pass is to be differentiated itself, or is done for many gradients at once: then it is PyTorch's."""
     many = torch._C._functorch.is_legacy_batchedtensor(gradient) or torch._C._are_functorch_transforms_active()
     return torch.is_grad_enabled() or many
@@ -90,7 +90,7 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight), windows = gradients, ctx.saved_tensors, ctx.windows
         of_x, of_weight, of_bias, _ = ctx.needs_input_grad
-        if _again(gradient):
+        if again(gradient):
             found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
                 gradient, x, weight, [len(weight)], [windows.stride] * 2, [windows.padding] * 2, [1, 1], False, [0, 0], 1,
                 [of_x, of_weight, of_bias],
@@ -122,7 +122,7 @@ class _Linear(torch.autograd.Function):
         (gradient,), (x, weight) = gradients, ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         by_weight = None
-        if of_weight and _again(gradient):
+        if of_weight and again(gradient):
             by_weight = gradient.t() @ x
         elif of_weight:
             rows, columns = _pixels(gradient.contiguous()), _pixels(x.contiguous())

@@ -509,7 +509,7 @@ static void lay_columns(Strip strip, int64_t pieces, const int32_t *place, int64
         }
 }
 
-/* A part of a weight gradient: some blocks of 32 channels at one line of taps. */
+/* A part of a weight gradient: some blocks of 32 channels at some taps. */
 typedef struct {
     int64_t tap, taps, channel, channels;
 } Part;
@@ -543,17 +543,19 @@ int matrix_weight_gradient(const Product *s, const float *x, const float *g, flo
     const View v = view_of(s, 0, 0);
     const int64_t kept = least(TURNED, most(TURNED / 16, 2 * s->columns * taps * s->channels * 4));
     const int64_t chunk = least(steps, up(kept / (tall * 2 * lefts * TILE * 2), STEPS) * STEPS);
-    int64_t deep = most(1, least(each, WIDTH / s->taps_wide));
-    while (deep > 1 && s->taps_high * up(each, deep) < 3 * s->threads) deep = up(deep, 2);
-    const int64_t units = s->taps_high * up(each, deep);
+    /* All taps at once, so that x is laid out once for them, if there are channels enough for all threads. */
+    const int64_t lines = taps <= WIDTH && each >= s->threads ? 1 : s->taps_high, some = taps / lines;
+    int64_t deep = most(1, least(each, WIDTH / some));
+    while (deep > 1 && lines * up(each, deep) < 3 * s->threads) deep = up(deep, 2);
+    const int64_t units = lines * up(each, deep);
     half *turned = room(tall * 2 * chunk * lefts * TILE * 2);
     int failed = !turned;
 #pragma omp parallel num_threads(s->threads)
     {
         configure();
         Bench b;
-        b.right = room(s->taps_wide * deep * 2 * STEPS * rights * TILE * 2), b.strip = room(strip_bytes(s, &v, STEPS * 32, 1));
-        b.blocks = room(tall * s->taps_wide * deep * BLOCK * 4), b.place = room(STEPS * 32 * 4), b.step = room(STEPS * 8);
+        b.right = room(some * deep * 2 * STEPS * rights * TILE * 2), b.strip = room(strip_bytes(s, &v, STEPS * 32, 1));
+        b.blocks = room(tall * some * deep * BLOCK * 4), b.place = room(STEPS * 32 * 4), b.step = room(STEPS * 8);
         if (!b.right || !b.strip || !b.blocks || !b.place || !b.step) {
 #pragma omp atomic write
             failed = 1;
@@ -572,7 +574,7 @@ int matrix_weight_gradient(const Product *s, const float *x, const float *g, flo
             }
 #pragma omp for schedule(dynamic)
             for (int64_t u = 0; u < units; u++) {
-                Part part = {u % s->taps_high * s->taps_wide, s->taps_wide, u / s->taps_high * deep, 0};
+                Part part = {u % lines * some, some, u / lines * deep, 0};
                 part.channels = least(deep, each - part.channel);
                 some_columns(s, &v, x, turned, part, done * 32, now, b);
                 for (int64_t i = 0; i < tall * part.channels * part.taps; i++) {
