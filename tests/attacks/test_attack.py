@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnguard.attacks import PGD, Aim, Attack, fgsm
+from snnguard.attacks import APGD, PGD, SPSA, Aim, Attack, HopSkipJump, InputGradient, Square, apgd_t, auto_attack, fgsm
 from snnguard.errors import AttackFault, InvalidInput, RequestError
+from snnguard.neurons import ASSG
 from snnguard.threat import L2, Linf, Threat
 
 Make = Callable[..., Any]
@@ -123,6 +124,33 @@ def test_a_targeted_attack_needs_a_second_class(linear: Make) -> None:
 def test_labels_beyond_the_classes_are_named_before_a_target_is_chosen(smooth: nn.Module, images: Make) -> None:
     with pytest.raises(InvalidInput, match="0 to 3; found 0 to 9"):
         fgsm(target="least-likely")(smooth, images(2), torch.tensor([0, 9]), threat=Linf(eps=0.1), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("attack", "thins"),
+    [
+        (PGD(early_stop=True), True),
+        (PGD(), False),
+        (fgsm(), False),
+        (
+            APGD(early_stop=True, gradient=InputGradient(rule=ASSG())),
+            False,
+        ),  # keeps more than images
+        (apgd_t(), True),
+        (apgd_t(gradient=InputGradient(rule=ASSG())), False),
+        (apgd_t(gradient=InputGradient(draws=2)), False),
+        (auto_attack(), True),
+        (auto_attack(gradient=InputGradient(rule=ASSG())), False),
+        (auto_attack(version="rand"), False),
+        (Square(), True),
+        (Square(early_stop=False), False),
+        (SPSA(), False),
+        (HopSkipJump(), False),
+    ],
+    ids=str,
+)
+def test_which_attacks_gain_from_several_batches_at_once(attack: Attack, thins: bool) -> None:
+    assert attack.thins_out is thins
 
 
 def test_a_plain_function_can_be_attacked() -> None:

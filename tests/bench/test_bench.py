@@ -1,13 +1,16 @@
 """Contestants are the same network, measurements take turns, and what is printed is what was measured."""
 
+import os
 import sys
 
 import pytest
 import torch
 
 from snnguard import bench
+from snnguard.bench import apart
 from snnguard.bench.contestants import calibrated, ours
 from snnguard.bench.speed import action
+from snnguard.errors import RequestError
 
 
 def one(name: str) -> bench.Contestant:
@@ -63,6 +66,14 @@ def test_a_case_is_measured(work: bench.Work, precision: bench.Precision) -> Non
     table = bench.markdown(rows)
     assert f"| {work}, vgg5-slim, T=2, batch 2, {precision} |" in table
     assert f"{1000 * rows[2].seconds:.0f} ({rows[2].to_floor:.2f})" in table
+
+
+def test_a_process_that_ends_is_said_and_made_anew() -> None:
+    with pytest.raises(RequestError, match="measured nobody has ended"):
+        apart.ask("nobody", os._exit, 1)
+    assert apart.ask("nobody", abs, -3) == 3
+    apart.leave("nobody")
+    apart.leave("nobody")
 
 
 def test_an_attacker_computes_no_weight_gradients() -> None:

@@ -309,13 +309,13 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(trained: nn.Module, fake
     whole = evaluate(model, x, y, **asked)
     calls_of_all, model.calls = model.calls, 0
     with pytest.raises(KeyboardInterrupt):
-        evaluate(model, x, y, partial=tmp_path, report=interrupt_after(46), **asked)
+        evaluate(model, x, y, partial=tmp_path, report=interrupt_after(70), **asked)
     assert len(list(tmp_path.iterdir())) == 1
     model.calls = 0
     reports: list[Progress] = []
     resumed = evaluate(model, x, y, partial=tmp_path, report=reports.append, **asked)
     assert plain(resumed) == plain(whole)
-    assert len(reports) == 48  # twice FGSM in 16 batches, four attacks in 4 times 4; the first 46 were there already
+    assert len(reports) == 72  # PGD twice in 4 times 4 batches, the others one by one; the first 70 were there already
     assert (reports[0].attack, reports[0].done, reports[0].total) == ("fgsm/bptt", 2, 32)
     assert (reports[-1].attack, reports[-1].done, reports[-1].total) == ("apgd-dlr-50/assg", 32, 32)
     assert reports[-1].worst == whole.worst

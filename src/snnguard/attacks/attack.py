@@ -38,10 +38,17 @@ class Attack(Choice):
         return True
 
     @property
+    def remembers(self) -> bool:
+        """Whether its gradient rule keeps something of every sample while the attack runs."""
+        rule = getattr(getattr(self, "gradient", None), "rule", None)
+        return rule is not None and rule.remembers
+
+    @property
     def thins_out(self) -> bool:
         """Whether its batches get smaller as samples are lost, so that given several, and a `batch_size`, it keeps the model's
-        full. Such an attack asks its model through `InputGradient`, `predict` or `Queries` alone."""
-        return bool(getattr(self, "early_stop", False))
+        full. Such an attack asks its model through `InputGradient`, `predict` or `Queries` alone, and what it holds of a
+        sample is of the size of an image."""
+        return bool(getattr(self, "early_stop", False)) and not self.remembers
 
     @final
     def __call__(

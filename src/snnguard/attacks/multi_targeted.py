@@ -54,7 +54,7 @@ class MultiTargeted(Attack, kind="multi-targeted"):
 
     @property
     def thins_out(self) -> bool:
-        return self._draws() == 1 or self.attack.thins_out
+        return (self._draws() == 1 or self.attack.thins_out) and not self.remembers
 
     @property
     def gradient(self) -> InputGradient | None:

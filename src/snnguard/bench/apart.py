@@ -2,32 +2,51 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from typing import Any
 
 import torch
+
+from snnguard.errors import RequestError
 
 from .measure import peak_memory, wait
 
 Make = Callable[[], Callable[[], object]]
 """Makes what is measured, with everything that it needs; has to survive the way to another process."""
 
-
 _processes: dict[str, ProcessPoolExecutor] = {}
 
 
-def process(name: str) -> ProcessPoolExecutor:
-    """The process of a contestant; it stays for the cases that follow."""
+def begin(name: str, work: Callable[..., Any], *given: object) -> "Future[Any]":
+    """Has the process called `name` do something; it is made if need be, and stays until `leave`."""
     if name not in _processes:
-        _processes[name] = fresh_process()
-    return _processes[name]
+        _processes[name] = ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+        )
+    return _processes[name].submit(work, *given)
 
 
-def fresh_process() -> ProcessPoolExecutor:
-    """A process that knows how many threads there are."""
-    return ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
-    )
+def end(name: str, begun: "Future[Any]") -> Any:
+    """What came of it. Raises `RequestError` if the process did not survive it."""
+    try:
+        return begun.result()
+    except BrokenProcessPool as error:
+        _processes.pop(name, None)
+        said = f"the process that measured {name} has ended, likely for want of memory; take a smaller batch or fewer steps"
+        raise RequestError(said) from error
+
+
+def ask(name: str, work: Callable[..., Any], *given: object) -> Any:
+    """Has the process do something and waits for it."""
+    return end(name, begin(name, work, *given))
+
+
+def leave(name: str) -> None:
+    """Ends the process."""
+    if name in _processes:
+        _processes.pop(name).shutdown()
 
 
 _actions: list[Callable[[], object]] = []

@@ -50,13 +50,13 @@ class Row:
 def measure(case: Case, *, rounds: int = 5, among: Sequence[Contestant] | None = None, device: str = "cpu") -> list[Row]:
     """One row per contestant. They take turns, each in a process of its own; the first round is not kept."""
     names = [one.name for one in among or contestants()]
-    made = [apart.process(name).submit(apart.prepare, partial(hosted, name, case, device)) for name in names]
-    for one in made:
-        one.result()
-    turns = [{name: apart.process(name).submit(apart.seconds).result() for name in names} for _ in range(1 + rounds)]
+    begun = {name: apart.begin(name, apart.prepare, partial(hosted, name, case, device)) for name in names}
+    for name, one in begun.items():
+        apart.end(name, one)
+    turns = [{name: apart.ask(name, apart.seconds) for name in names} for _ in range(1 + rounds)]
     seconds = {name: [turn[name] for turn in turns[1:]] for name in names}
     for name in names:
-        apart.process(name).submit(apart.forget).result()
+        apart.ask(name, apart.forget)
     return [
         Row(
             case=case,
@@ -141,7 +141,8 @@ def measure_memory(case: Case, *, among: Sequence[str] = (), device: str = "cpu"
     found = {}
     for contestant in contestants():
         if not among or contestant.name in among:
-            with apart.fresh_process() as process:
-                process.submit(apart.prepare, partial(hosted, contestant.name, case, device)).result()
-                found[contestant.name] = process.submit(apart.peak, device).result()
+            alone = f"the memory of {contestant.name}"
+            apart.ask(alone, apart.prepare, partial(hosted, contestant.name, case, device))
+            found[contestant.name] = apart.ask(alone, apart.peak, device)
+            apart.leave(alone)
     return found

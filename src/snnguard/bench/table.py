@@ -9,7 +9,9 @@ WHO = """Milliseconds, medians; in brackets the time in units of the floor's (th
 neurons), the median over rounds in which all take turns. `spikingjelly` has our network around its neurons, the first
 convolution computed once, channels last, and input gradients by `torch.autograd.grad`, as torchattacks takes them.
 `spikingjelly as used` and `snntorch` repeat the images over time, keep PyTorch's memory order, and take input gradients by
-`loss.backward()` with weight gradients, as ART and foolbox do. `loop` is the Python loop of published code there."""
+`loss.backward()` with weight gradients, as ART and foolbox do. `loop` is the Python loop of published code there. Each is in a
+process of its own. `floor`, `snnguard` and `spikingjelly` run as `snnguard train` runs a network: freed memory stays with the
+process, and the optimiser is ours. The others run as a script of their users does."""
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Self, final
+from typing import ClassVar, NamedTuple, Self, final
 
 import torch
 from pydantic import Field, PrivateAttr
@@ -36,6 +36,8 @@ class ASSG(GradientRule, kind="assg"):
     setting; their neurons detach it. DEVIATION: M and D stay with their sample when others leave the batch; their code
     keeps the batch whole.
     """
+
+    remembers: ClassVar[bool] = True
 
     share: float = Field(default=0.425, gt=0, lt=0.5)
     relax: float = Field(default=1.5, ge=0)

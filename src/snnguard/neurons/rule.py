@@ -41,6 +41,9 @@ class GradientRule(Choice):
     half: ClassVar[bool] = False
     """Whether it takes a current in half precision as it is; else the neuron makes float32 of it first."""
 
+    remembers: ClassVar[bool] = False
+    """Whether it keeps something of every sample, layer and time step during an attack."""
+
     def at(self, layer: str, memory: Memory | None) -> "GradientRule":  # noqa: ARG002
         """The rule as the neuron called `layer` uses it; one that remembers what it saw there returns a copy that does."""
         return self
