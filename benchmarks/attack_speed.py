@@ -19,7 +19,7 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from snnguard import bench, recipes
+from snnguard import bench, pages, recipes
 from snnguard.attacks import APGD, Attack, bim, predict
 from snnguard.data import load
 from snnguard.evaluation import gather
@@ -48,9 +48,10 @@ def ours(
 ) -> Tensor:  # fmt: skip
     """Which images stand, by our attack on so many batches at once, crafted on another model if one is given."""
     standing = predict(model, x, batch_size=batch).argmax(1) == y
-    for index in standing.nonzero().flatten().split(batch * together):
-        x_adv = attack(crafting or model, x[index], y[index], threat=threat, seed=0, batch_size=batch)
-        standing[index] = predict(model, x_adv, batch_size=batch).argmax(1) == y[index]
+    with pages.kept():  # as `evaluate`
+        for index in standing.nonzero().flatten().split(batch * together):
+            x_adv = attack(crafting or model, x[index], y[index], threat=threat, seed=0, batch_size=batch)
+            standing[index] = predict(model, x_adv, batch_size=batch).argmax(1) == y[index]
     return standing
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
 
-from snnguard.bench import Case
+from snnguard.bench import CONTESTANTS, Case
 from snnguard.bench.speed import hosted
 from snnguard.evaluation import gather
 
@@ -21,14 +21,15 @@ KINDS = {
     "spikes to bits and back": ("packing",),
     "pooling": ("pool", "Pool"),
     "merges of residuals": ("_Combined", "bmm", "addcmul"),
-    "optimiser": ("Optimizer", "_foreach", "aten::add_", "aten::mul_"),
+    "optimiser": ("Optimizer", "_fused", "_foreach", "aten::add_", "aten::mul_"),
 }
 """Parts of the names of the operations of each kind; the first that fits counts."""
 
 
 def shares(case: Case, repetitions: int) -> dict[str, float]:
     """Share of each kind in the CPU time that operations spend themselves."""
-    act = hosted("snnguard", case, "cpu")
+    (ours,) = (one for one in CONTESTANTS if one.name == "snnguard")
+    act = hosted(ours, case, "cpu")
     act()
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(repetitions):

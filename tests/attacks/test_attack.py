@@ -7,7 +7,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnguard.attacks import APGD, PGD, SPSA, Aim, Attack, HopSkipJump, InputGradient, Square, apgd_t, auto_attack, fgsm
+from snnguard.attacks import (
+    APGD,
+    PGD,
+    SPSA,
+    Aim,
+    Attack,
+    Ensemble,
+    HopSkipJump,
+    InputGradient,
+    MultiTargeted,
+    Square,
+    apgd_t,
+    auto_attack,
+    fgsm,
+)
 from snnguard.errors import AttackFault, InvalidInput, RequestError
 from snnguard.neurons import ASSG
 from snnguard.threat import L2, Linf, Threat
@@ -145,6 +159,10 @@ def test_labels_beyond_the_classes_are_named_before_a_target_is_chosen(smooth: n
         (Square(), True),
         (Square(early_stop=False), False),
         (SPSA(), False),
+        (MultiTargeted(attack=SPSA()), False),
+        (Ensemble(attacks=(PGD(), SPSA())), False),
+        (Ensemble(attacks=(PGD(), Square())), True),
+        (MultiTargeted(attack=Ensemble(attacks=(APGD(gradient=InputGradient(rule=ASSG())),))), False),
         (HopSkipJump(), False),
     ],
     ids=str,

@@ -1,7 +1,9 @@
 """Contestants are the same network, measurements take turns, and what is printed is what was measured."""
 
 import os
+import signal
 import sys
+import time
 
 import pytest
 import torch
@@ -71,6 +73,11 @@ def test_a_case_is_measured(work: bench.Work, precision: bench.Precision) -> Non
 def test_a_process_that_ends_is_said_and_made_anew() -> None:
     with pytest.raises(RequestError, match="measured nobody has ended"):
         apart.ask("nobody", os._exit, 1)
+    assert apart.ask("nobody", abs, -3) == 3
+    os.kill(apart.ask("nobody", os.getpid), signal.SIGKILL)  # while it has nothing to do
+    time.sleep(1)
+    with pytest.raises(RequestError, match="measured nobody has ended"):
+        apart.ask("nobody", abs, -3)
     assert apart.ask("nobody", abs, -3) == 3
     apart.leave("nobody")
     apart.leave("nobody")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnguard import compiled
 from snnguard.layers import ConvexCombination, Sum, merge
@@ -80,11 +80,17 @@ def test_with_and_without_a_compiler(size: int, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_gradients_that_lie_otherwise() -> None:
-    skip, branch, weights = torch.randn(3, 4, 5, 6, 7, generator=torch.Generator().manual_seed(0)).expand(3, 3, 4, 5, 6, 7)
+    skip, branch, weights = torch.randn(3, 3, 4, 5, 6, 7, generator=torch.Generator().manual_seed(0))
     for other in (weights.transpose(0, 1).contiguous().transpose(0, 1), weights[:1].expand(3, -1, -1, -1, -1)):
         found, same = worked(skip, branch, other), worked(skip, branch, other.contiguous())
         for a, b in zip(found, same, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_coefficients_that_lie_apart() -> None:
+    module, (skip, branch) = ConvexCombination(), torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    module.c = nn.Parameter(torch.tensor([0.3, -7.0, 0.9, -7.0])[::2])
+    torch.testing.assert_close(module(skip, branch), 0.3 * skip + 0.9 * branch)
 
 
 def test_parts_of_other_shapes_and_second_derivatives() -> None:

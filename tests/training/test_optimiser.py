@@ -81,6 +81,36 @@ def test_what_sgd_refuses(given: dict[str, float], said: str) -> None:
         SGD(**given)
 
 
+@pytest.mark.parametrize("settings", [SGD(nesterov=True), SGD(momentum=0), AdamW()], ids=["sgd", "plain sgd", "adamw"])
+def test_weights_may_begin_late_and_pause(settings: Optimiser) -> None:
+    ends = []
+    for fused in (True, False):
+        layers = nn.ModuleList(nn.Linear(3, 2, dtype=torch.float64) for _ in range(2))
+        for number, weight in enumerate(layers.parameters()):
+            weight.data = torch.arange(weight.numel(), dtype=torch.float64).reshape(weight.shape) + number
+        optimiser = settings.over(layers, [])
+        optimiser.param_groups[0]["fused"] = fused
+        for step in range(4):
+            optimiser.zero_grad()
+            at_work = [layers[0], layers[1]] if step % 2 else [layers[0]]  # the second one begins late, and pauses
+            sum(weight.square().sum() for layer in at_work for weight in layer.parameters()).backward()
+            optimiser.step()
+        ends.append([weight.detach() for weight in layers.parameters()])
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_with_gaps_are_left_to_pytorch() -> None:
+    whole = torch.zeros(4, 8)
+    model = nn.Module()
+    model.part = nn.Parameter(whole[:, :4])
+    optimiser = SGD(learning_rate=1, weight_decay=0).over(model, [])
+    model.part.grad = torch.ones(4, 4)
+    optimiser.step()
+    assert torch.equal(whole[:, :4], -torch.ones(4, 4))
+    assert not whole[:, 4:].any()
+
+
 ORDERS = [torch.contiguous_format, torch.channels_last]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from snnguard import rng
+from snnguard import pages, rng
 from snnguard.attacks import PGD, InputGradient, check_labels, predict
 from snnguard.choice import unknown
 from snnguard.errors import InvalidInput, RequestError, UnknownName
@@ -168,6 +168,7 @@ ANALYSES: dict[str, Callable[[Subject], Sequence[Any]]] = {
 """Each by the name of its field in `Findings`."""
 
 
+@pages.kept()
 def analyse(subject: Subject, *, name: str, what: Sequence[str] = (), report: Report | None = None) -> Findings:
     """The analyses called `what` (none: all of them) of one network, called `name` in the findings.
 

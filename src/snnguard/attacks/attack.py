@@ -6,7 +6,7 @@ from typing import Literal, Self, final
 import torch
 from torch import Tensor
 
-from snnguard import pages, rng
+from snnguard import rng
 from snnguard.choice import Choice
 from snnguard.errors import AttackFault, InvalidInput
 from snnguard.neurons import GradientRule
@@ -26,8 +26,8 @@ class Attack(Choice):
     frozen parameters and normalisation, seeds every generator inside and restores it outside, and refuses a result
     that left ball or range. `target` makes an attack targeted: at a random other class (fixed by the seed and the image),
     or at the class that the model finds least likely; `targets=` names the classes outright. With `batch_size` no more
-    images than that go through the model at once (256 where an attack only asks): as samples that are lost leave, the
-    places in its batches go to others. A random model then draws in another order; of any other no number changes.
+    images than that go through the model at once: as samples that are lost leave, the places in its batches go to others.
+    A random model then draws in another order; of any other nothing changes but what rounding makes of the size of a batch.
     """
 
     target: Target | None = None
@@ -38,17 +38,16 @@ class Attack(Choice):
         return True
 
     @property
-    def remembers(self) -> bool:
-        """Whether its gradient rule keeps something of every sample while the attack runs."""
+    def frugal(self) -> bool:
+        """Whether all that it holds of a sample is of the size of an image. A rule that remembers holds far more."""
         rule = getattr(getattr(self, "gradient", None), "rule", None)
-        return rule is not None and rule.remembers
+        return rule is None or not rule.remembers
 
     @property
     def thins_out(self) -> bool:
         """Whether its batches get smaller as samples are lost, so that given several, and a `batch_size`, it keeps the model's
-        full. Such an attack asks its model through `InputGradient`, `predict` or `Queries` alone, and what it holds of a
-        sample is of the size of an image."""
-        return bool(getattr(self, "early_stop", False)) and not self.remembers
+        full. Such an attack is frugal, and asks its model through `InputGradient`, `predict` or `Queries` alone."""
+        return bool(getattr(self, "early_stop", False)) and self.frugal
 
     @final
     def __call__(
@@ -62,7 +61,7 @@ class Attack(Choice):
         if len(x) == 0:
             return x.clone()
         x, y = x.detach(), y.detach() if is_soft(y) else y.long()
-        with frozen(model), rng.scope(seed), at_most(batch_size), pages.kept():
+        with frozen(model), rng.scope(seed), at_most(batch_size):
             reach = self._target(model, x, y, seed, targets)
             x_adv = self.run(model, x, Aim(y, reach, exact=reach is not None), threat, seed).detach()
         if x_adv.shape != x.shape or x_adv.dtype != x.dtype:

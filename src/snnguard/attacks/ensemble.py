@@ -48,12 +48,12 @@ class Ensemble(Attack, kind="ensemble"):
         return all(attack.bounded for attack in self.attacks)
 
     @property
-    def remembers(self) -> bool:
-        return any(attack.remembers for attack in self.attacks)
+    def frugal(self) -> bool:
+        return all(attack.frugal for attack in self.attacks)
 
     @property
     def thins_out(self) -> bool:
-        return (self.draws == 1 or any(attack.thins_out for attack in self.attacks)) and not self.remembers
+        return (self.draws == 1 or any(attack.thins_out for attack in self.attacks)) and self.frugal
 
     def with_rule(self, rule: GradientRule | None) -> Self:
         return self.model_copy(update={"attacks": tuple(attack.with_rule(rule) for attack in self.attacks)})

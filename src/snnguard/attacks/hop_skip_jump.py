@@ -55,8 +55,8 @@ class HopSkipJump(Attack, kind="hop-skip-jump"):
     early_stop: bool = True
 
     @property
-    def thins_out(self) -> bool:
-        return False  # one sample alone asks about many points
+    def frugal(self) -> bool:
+        return False  # it asks about many points of a sample at once
 
     def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:
         if not isinstance(threat, Linf | L2):

@@ -53,8 +53,12 @@ class MultiTargeted(Attack, kind="multi-targeted"):
         return self.attack.bounded
 
     @property
+    def frugal(self) -> bool:
+        return self.attack.frugal
+
+    @property
     def thins_out(self) -> bool:
-        return (self._draws() == 1 or self.attack.thins_out) and not self.remembers
+        return (self._draws() == 1 or self.attack.thins_out) and self.frugal
 
     @property
     def gradient(self) -> InputGradient | None:

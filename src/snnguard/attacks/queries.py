@@ -9,10 +9,10 @@ from snnguard import rng
 
 from .aim import Aim
 from .model import Model, check_labels
-from .pieces import smaller
+from .pieces import Pieces
 
 TOGETHER = 256
-"""Images that may go through a model at once, unless the attack was called with larger batches."""
+"""Images that may go through a model at once, where the attack was not called with more, nor told otherwise."""
 
 
 class Answer(NamedTuple):
@@ -23,18 +23,20 @@ class Answer(NamedTuple):
 
 
 class Queries:
-    """The door of one run over `size` samples: no gradients, and at most a batch or 256 images at once."""
+    """The door of one run over `size` samples: no gradients, and at most max(`size`, 256) images at once, or what the attack
+    was told, or what memory allows."""
 
     def __init__(self, model: Model, size: int, *, draws: int) -> None:
         self.model, self.draws, self.checked = model, draws, False
-        self.together = max(smaller(size) or size, TOGETHER)
+        self.pieces = Pieces(max(size, TOGETHER))
 
     def __call__(self, x: Tensor, aim: Aim) -> Answer:
         """At the images `x` [n, *F], whose aims are `aim`."""
+        rows = torch.arange(len(x), device=x.device)
         with torch.no_grad():
-            if len(x) <= self.together:
-                return self._ask(x, aim)
-            parts = [self._ask(x[rows], aim[rows]) for rows in torch.arange(len(x), device=x.device).split(self.together)]
+            parts = self.pieces(len(x), lambda piece: self._ask(x[piece], aim[rows[piece]]))
+        if len(parts) == 1:
+            return parts[0]
         return Answer(torch.cat([part.lead for part in parts]), torch.cat([part.reached for part in parts]))
 
     def _ask(self, x: Tensor, aim: Aim) -> Answer:

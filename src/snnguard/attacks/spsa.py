@@ -46,8 +46,8 @@ class SPSA(Attack, kind="spsa"):
     early_stop: bool = True
 
     @property
-    def thins_out(self) -> bool:
-        return False  # one sample alone asks about many points
+    def frugal(self) -> bool:
+        return False  # it asks about many points of a sample at once
 
     def run(self, model: Model, x: Tensor, aim: Aim, threat: Threat, seed: int) -> Tensor:
         search = Search(model, x, aim, draws=self.draws, early_stop=self.early_stop)

@@ -1,5 +1,6 @@
 """Each contestant in a process of its own: what is left of freed memory, and what was asked of the C library, is its own."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -25,7 +26,10 @@ def begin(name: str, work: Callable[..., Any], *given: object) -> "Future[Any]":
         _processes[name] = ProcessPoolExecutor(
             1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
         )
-    return _processes[name].submit(work, *given)
+    try:
+        return _processes[name].submit(work, *given)
+    except BrokenProcessPool as error:
+        raise _ended(name) from error
 
 
 def end(name: str, begun: "Future[Any]") -> Any:
@@ -33,14 +37,25 @@ def end(name: str, begun: "Future[Any]") -> Any:
     try:
         return begun.result()
     except BrokenProcessPool as error:
-        _processes.pop(name, None)
-        said = f"the process that measured {name} has ended, likely for want of memory; take a smaller batch or fewer steps"
-        raise RequestError(said) from error
+        raise _ended(name) from error
+
+
+def _ended(name: str) -> RequestError:
+    _processes.pop(name, None)
+    said = f"the process that measured {name} has ended, likely for want of memory; take a smaller batch or fewer steps"
+    return RequestError(f"{said} (a script that calls this needs `if __name__ == '__main__':`)")
 
 
 def ask(name: str, work: Callable[..., Any], *given: object) -> Any:
     """Has the process do something and waits for it."""
     return end(name, begin(name, work, *given))
+
+
+def forgotten(name: str) -> None:
+    """Has the process let go of what it measures, if it is still there."""
+    if name in _processes:
+        with contextlib.suppress(RequestError):
+            ask(name, forget)
 
 
 def leave(name: str) -> None:
@@ -61,6 +76,8 @@ def prepare(make: Make) -> None:
 def forget() -> None:
     """In the process: lets go of it."""
     _actions.clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def seconds() -> float:

@@ -7,6 +7,7 @@ The neuron is integrate-and-fire, threshold 1, reset to zero, with the triangula
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
@@ -21,10 +22,12 @@ from snnguard.neurons import neurons_of
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """One way to run the network: `make` turns ours into it. `backward` says that input gradients are taken by
-    `loss.backward()`, with weight gradients computed on the way, as ART and foolbox do. `hosted` are those that run as
-    `snnguard train` and our attacks run a network: freed memory stays with the process (`pages`), and the optimiser is ours;
-    the others run as a script of their users does."""
+    """One way to run the network: `make` turns ours into it, in another process, to which it has to find its way.
+
+    `backward` says that input gradients are taken by `loss.backward()`, with weight gradients computed on the way, as ART and
+    foolbox do. `hosted` are those that run as `snnguard train` and our attacks run a network: freed memory stays with the
+    process (`pages`), and the optimiser is ours; the others run as a script of their users does.
+    """
 
     name: str
     make: Callable[[nn.Module, int], nn.Module]
@@ -192,15 +195,19 @@ def _snntorch(model: nn.Module, steps: int) -> nn.Module:
     return _StepByStep(_swapped(model, leaky), steps)
 
 
+def _itself(model: nn.Module, steps: int) -> nn.Module:  # noqa: ARG001
+    return model
+
+
 CONTESTANTS = (
     Contestant(name="floor", make=_relu),
-    Contestant(name="snnguard", make=lambda model, _: model),
+    Contestant(name="snnguard", make=_itself),
     Contestant(name="loop", make=_loop, frozen=False, hosted=False),
     Contestant(
-        name="spikingjelly", make=lambda m, t: _spikingjelly(m, t, repeat=False), needs="spikingjelly", frozen=False
+        name="spikingjelly", make=partial(_spikingjelly, repeat=False), needs="spikingjelly", frozen=False
     ),
     Contestant(
-        name="spikingjelly as used", make=lambda m, t: _spikingjelly(m, t, repeat=True), needs="spikingjelly",
+        name="spikingjelly as used", make=partial(_spikingjelly, repeat=True), needs="spikingjelly",
         channels_last=False, frozen=False, backward=True, hosted=False,
     ),
     Contestant(

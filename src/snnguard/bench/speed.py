@@ -15,7 +15,7 @@ from snnguard import pages, rng
 from snnguard.training import SGD
 
 from . import apart
-from .contestants import CONTESTANTS, Contestant, calibrated, contestants, ours
+from .contestants import Contestant, calibrated, contestants, ours
 from .measure import ratio
 
 Work = Literal["training step", "input gradient"]
@@ -49,14 +49,16 @@ class Row:
 
 def measure(case: Case, *, rounds: int = 5, among: Sequence[Contestant] | None = None, device: str = "cpu") -> list[Row]:
     """One row per contestant. They take turns, each in a process of its own; the first round is not kept."""
-    names = [one.name for one in among or contestants()]
-    begun = {name: apart.begin(name, apart.prepare, partial(hosted, name, case, device)) for name in names}
-    for name, one in begun.items():
-        apart.end(name, one)
-    turns = [{name: apart.ask(name, apart.seconds) for name in names} for _ in range(1 + rounds)]
-    seconds = {name: [turn[name] for turn in turns[1:]] for name in names}
-    for name in names:
-        apart.ask(name, apart.forget)
+    taking_part = tuple(among or contestants())
+    try:
+        begun = {one.name: apart.begin(one.name, apart.prepare, partial(hosted, one, case, device)) for one in taking_part}
+        for name, made in begun.items():
+            apart.end(name, made)
+        turns = [{name: apart.ask(name, apart.seconds) for name in begun} for _ in range(1 + rounds)]
+    finally:
+        for one in taking_part:
+            apart.forgotten(one.name)
+    seconds = {name: [turn[name] for turn in turns[1:]] for name in begun}
     return [
         Row(
             case=case,
@@ -69,9 +71,8 @@ def measure(case: Case, *, rounds: int = 5, among: Sequence[Contestant] | None =
     ]
 
 
-def hosted(name: str, case: Case, device: str) -> Callable[[], object]:
+def hosted(contestant: Contestant, case: Case, device: str) -> Callable[[], object]:
     """The action of a contestant; with memory kept, where that is how it runs, for as long as it is there."""
-    (contestant,) = (one for one in CONTESTANTS if one.name == name)
     act = action(contestant, case, device=device)
     if not contestant.hosted:
         return act
@@ -142,7 +143,9 @@ def measure_memory(case: Case, *, among: Sequence[str] = (), device: str = "cpu"
     for contestant in contestants():
         if not among or contestant.name in among:
             alone = f"the memory of {contestant.name}"
-            apart.ask(alone, apart.prepare, partial(hosted, contestant.name, case, device))
-            found[contestant.name] = apart.ask(alone, apart.peak, device)
-            apart.leave(alone)
+            try:
+                apart.ask(alone, apart.prepare, partial(hosted, contestant, case, device))
+                found[contestant.name] = apart.ask(alone, apart.peak, device)
+            finally:
+                apart.leave(alone)
     return found

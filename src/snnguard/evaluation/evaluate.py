@@ -157,7 +157,7 @@ class _Judge:
         sums, finished = dict.fromkeys(("linf", "l2", "seconds", "forwards", "backwards"), 0.0), 0
         for number, index in enumerate(self._together(entry.attack, chosen)):
             done = self.partial.get(entry.name, number)
-            if done is None:
+            if done is None or len(done["right"]) != len(index):  # an attack that was cut into other parts then
                 done = self._batch(entry, index)
                 self.partial.put(entry.name, number, done)
             correct[index] = torch.tensor(done["right"], dtype=torch.bool)
@@ -177,7 +177,7 @@ class _Judge:
         )  # fmt: skip
 
     def _together(self, attack: Attack, chosen: Tensor) -> Sequence[Tensor]:
-        """The samples, in the parts in which they are attacked. None of a random model's leaves early: nothing to refill."""
+        """The samples, in the parts in which they are attacked: as ever for a random model, whose draws would be others."""
         size = self.batch_size * (REFILL if attack.thins_out and not self.stochastic else 1)
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
 

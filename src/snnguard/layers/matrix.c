@@ -542,7 +542,7 @@ int matrix_weight_gradient(const Product *s, const float *x, const float *g, flo
     const int64_t lefts = s->weight_pieces, rights = s->pieces, tall = up(s->columns, 32);
     const View v = view_of(s, 0, 0);
     const int64_t kept = least(TURNED, most(TURNED / 16, 2 * s->columns * taps * s->channels * 4));
-    const int64_t chunk = least(steps, up(kept / (tall * 2 * lefts * TILE * 2), STEPS) * STEPS);
+    const int64_t chunk = least(steps, most(1, up(kept / (tall * 2 * lefts * TILE * 2), STEPS)) * STEPS);
     /* All taps at once, so that x is laid out once for them, if there are channels enough for all threads. */
     const int64_t lines = taps <= WIDTH && each >= s->threads ? 1 : s->taps_high, some = taps / lines;
     int64_t deep = most(1, least(each, WIDTH / some));

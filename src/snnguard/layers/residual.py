@@ -54,7 +54,8 @@ class _Combined(torch.autograd.Function):
         if found is None:
             return torch.addcmul(c[0] * skip, c[1], branch)
         out = torch.empty_like(skip)
-        found.merged(_size(skip), *map(_at, (c.contiguous(), skip, branch, out)), _threads())
+        given = (c.contiguous(), skip, branch, out)  # kept until the call is over
+        found.merged(_size(skip), *map(_at, given), _threads())
         return out
 
     @staticmethod

@@ -33,7 +33,8 @@ class Optimiser(Choice):
             made.append(self._group(group.parameters, taken, decay, group.learning_rate_scale))
         made.append(self._group(model.parameters(), taken, self.weight_decay, 1.0))
         optimiser = self.build([group for group in made if group["params"]])
-        optimiser.register_step_pre_hook(_laid_out_alike)
+        if any(group.get("fused") for group in optimiser.param_groups):
+            optimiser.register_step_pre_hook(_made_ready)
         return optimiser
 
     def _group(self, parameters: Iterable[nn.Parameter], taken: set[int], decay: float, scale: float) -> dict[str, Any]:
@@ -76,20 +77,26 @@ class AdamW(Optimiser, kind="adamw"):
 
 
 def _fused(groups: Sequence[dict[str, Any]]) -> bool | None:
-    """One pass over the weights in place of several, on a CPU; elsewhere PyTorch chooses (None)."""
-    return all(weight.device.type == "cpu" for group in groups for weight in group["params"]) or None
+    """One pass over the weights in place of several, on a CPU; elsewhere, and for weights with gaps, PyTorch chooses (None)."""
+    weights = [weight for group in groups for weight in group["params"]]
+    dense = torch.ops.aten.is_non_overlapping_and_dense
+    return all(w.device.type == "cpu" and w.is_floating_point() and dense(w) for w in weights) or None
 
 
-def _laid_out_alike(optimiser: torch.optim.Optimizer, *_: object) -> None:
-    """Gives gradients and state the memory order of their weights. The fused step goes through all of them as they lie, and
-    mixes up a momentum that was read from a file, say, with weights that are channels last."""
-    for weight in (weight for group in optimiser.param_groups for weight in group["params"]):
-        if weight.grad is not None and weight.grad.stride() != weight.stride():
-            weight.grad = torch.empty_like(weight).copy_(weight.grad)
-        kept = optimiser.state.get(weight, {})
-        for name, value in kept.items():
-            if isinstance(value, torch.Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
-                kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+def _made_ready(optimiser: torch.optim.Optimizer, *_: object) -> None:
+    """Makes up for what the fused step takes for granted: that gradients and state lie in memory in the order of their weights
+    (those of a file may not), and that all weights had their first gradient in the same step."""
+    for group in optimiser.param_groups:
+        begun = any("momentum_buffer" in optimiser.state.get(weight, {}) for weight in group["params"])
+        for weight in (weight for weight in group["params"] if weight.grad is not None):
+            if weight.grad.stride() != weight.stride():
+                weight.grad = torch.empty_like(weight).copy_(weight.grad)
+            kept = optimiser.state[weight] if begun or weight in optimiser.state else {}
+            if begun and "momentum_buffer" not in kept:
+                kept["momentum_buffer"] = torch.zeros_like(weight)
+            for name, value in kept.items():
+                if isinstance(value, torch.Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                    kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def learning_rate_share(progress: float, warmup: float, final: float) -> float:
