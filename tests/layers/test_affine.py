@@ -96,6 +96,13 @@ def test_linear_layers_too(rows: int, kind: str) -> None:
 
 
 @needs_units
+def test_a_very_wide_layer_comes_to_an_end() -> None:
+    layer, x = Linear(32, 49_152, bias=False), spikes(1, 40, 32)
+    (gradient,) = torch.autograd.grad(layer(x).sum(), layer.weight)
+    assert torch.equal(gradient, x.sum(0).expand_as(layer.weight))
+
+
+@needs_units
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_a_lone_spike_gives_the_weight_to_the_last_bit(kernel: int) -> None:
     """All 24 bits of each weight arrive, so all its pieces do."""
