@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from snnguard import rng
 from snnguard.bench import alternate
-from snnguard.errors import RequestError
 from snnguard.evaluation import gather
 from snnguard.layers import Conv2d, matrix
 
@@ -88,7 +87,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     given = parser.parse_args()
     if matrix.library() is None:
-        raise RequestError("this processor has no matrix units that can be used (snnguard doctor): there is nothing to compare")
+        print("This processor has no matrix units that can be used (snnguard doctor): there is nothing to compare.")
+        return  # `make bench` goes on
     rows = {name: measured(*layer, given.rounds) for name, layer in LAYERS.items()}
     where = gather(seed=0)
     kept = {"rows": rows, "images": IMAGES, "rounds": given.rounds, "hardware": where.hardware, "versions": where.versions,

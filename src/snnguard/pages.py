@@ -1,8 +1,7 @@
 """Freed memory that stays with the process while there is work, so that every step finds the pages of the one before.
 
 Left to itself the C library gives large blocks back to the system as soon as they are freed, and takes them anew one page after
-another, each of which the system clears first: hundreds of megabytes in every step. Only glibc, on Linux, has this and
-can be asked not to.
+another, each of which the system clears first, in every step. Only glibc, on Linux, has this and can be asked not to.
 """
 
 import ctypes

@@ -32,9 +32,14 @@ class Queries:
 
     def __call__(self, x: Tensor, aim: Aim) -> Answer:
         """At the images `x` [n, *F], whose aims are `aim`."""
-        rows = torch.arange(len(x), device=x.device)
+
+        def work(piece: slice) -> Answer:
+            if piece == slice(0, len(x)):
+                return self._ask(x, aim)
+            return self._ask(x[piece], aim[torch.arange(len(x), device=x.device)[piece]])
+
         with torch.no_grad():
-            parts = self.pieces(len(x), lambda piece: self._ask(x[piece], aim[rows[piece]]))
+            parts = self.pieces(len(x), work)
         if len(parts) == 1:
             return parts[0]
         return Answer(torch.cat([part.lead for part in parts]), torch.cat([part.reached for part in parts]))

@@ -57,7 +57,8 @@ def pieces(x: Tensor) -> int:
     are, else 3."""
     found = library()
     assert found is not None
-    single = holds_spikes(x) or found.matrix_single(_at(x), ctypes.c_int64(x.numel()), ctypes.c_int64(torch.get_num_threads()))
+    size, threads = ctypes.c_int64(x.numel()), ctypes.c_int64(torch.get_num_threads())
+    single = holds_spikes(x) or found.matrix_single(address(x), size, threads)
     return 1 if single else 3
 
 
@@ -108,12 +109,13 @@ def _product(
     )  # fmt: skip
 
 
-def _at(x: Tensor | None) -> ctypes.c_void_p:
+def address(x: Tensor | None) -> ctypes.c_void_p:
+    """Where a tensor begins, for C."""
     return ctypes.c_void_p(None if x is None else x.data_ptr())
 
 
 def _call(name: str, setting: Product, *tensors: Tensor | None) -> None:
     found = library()
     assert found is not None
-    if getattr(found, name)(ctypes.byref(setting), *map(_at, tensors)):
+    if getattr(found, name)(ctypes.byref(setting), *map(address, tensors)):
         raise OutOfMemory(f"no memory was left for a layer of {setting.channels} channels and {setting.columns} outputs")

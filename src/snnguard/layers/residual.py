@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from snnguard import compiled
 
 from .affine import again
+from .matrix import address
 
 Merge = Literal["sum", "convex"]
 
@@ -55,7 +56,7 @@ class _Combined(torch.autograd.Function):
             return torch.addcmul(c[0] * skip, c[1], branch)
         out = torch.empty_like(skip)
         given = (c.contiguous(), skip, branch, out)  # kept until the call is over
-        found.merged(_size(skip), *map(_at, given), _threads())
+        found.merged(_size(skip), *map(address, given), _threads())
         return out
 
     @staticmethod
@@ -68,7 +69,7 @@ class _Combined(torch.autograd.Function):
         of_skip, of_branch = torch.empty_like(skip), torch.empty_like(branch)
         sums = torch.empty(-(-skip.numel() // PACE), 2, dtype=torch.float64)
         given = (c.contiguous(), gradient, skip, branch, of_skip, of_branch, sums)
-        found.merged_backward(_size(skip), *map(_at, given), _threads())
+        found.merged_backward(_size(skip), *map(address, given), _threads())
         return sums.sum(0).to(c), of_skip, of_branch
 
 
@@ -87,10 +88,6 @@ def _compiled(c: Tensor, *parts: Tensor) -> ctypes.CDLL | None:
 
 def _size(x: Tensor) -> ctypes.c_int64:
     return ctypes.c_int64(x.numel())
-
-
-def _at(x: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(x.data_ptr())
 
 
 def _threads() -> ctypes.c_int64:
